@@ -1,0 +1,98 @@
+# Copyright The maildomain-operator Authors.
+# SPDX-License-Identifier: Apache-2.0
+
+SHELL := /bin/bash -o pipefail
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/maildomain-operator
+BIN   := $(CACHE)/bin
+
+# KUBEBUILDER_ASSETS set by hand names other control plane binaries; then none are built.
+ifdef KUBEBUILDER_ASSETS
+APISERVER := true
+else
+APISERVER := hack/apiserver.sh
+export KUBEBUILDER_ASSETS := $(BIN)
+endif
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+IMAGE   ?= ghcr.io/maildomain-operator
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GOTEST  := go test
+# -p 2: API server tests start two processes each; more at once make a small machine swap, not finish sooner.
+TESTFLAGS ?= -p 2 -timeout 15m
+
+##@ Develop
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build apiserver ## Watch a domain go from nothing to signed, rotated mail on this machine (no root, about a minute)
+	@go run ./test/demo
+
+.PHONY: build
+build: ## Build bin/manager and bin/milter
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+.PHONY: generate
+generate: tools-generate ## Write deep copies, CRDs, RBAC and the chart's copies of them
+	@hack/generate.sh
+
+##@ Prove
+
+.PHONY: test
+test: apiserver tools-manifests ## Every test that needs neither root nor Debian packages, API server included
+	$(GOTEST) -race $(TESTFLAGS) ./...
+
+.PHONY: test-integration
+test-integration: apiserver ## Stories against BIND, Postfix and verifiers that are not ours (Debian; installs what is missing)
+	hack/install-debian-packages.sh
+	$(GOTEST) -tags integration $(TESTFLAGS) -count=1 ./test/e2e/...
+
+.PHONY: lint
+lint: tools-lint ## Lint the Go sources and the shell scripts
+	$(BIN)/golangci-lint run
+	@if command -v shellcheck >/dev/null; then shellcheck -x hack/*.sh .ci/run; \
+	else echo "shellcheck is not installed: scripts not checked (apt-get install shellcheck)"; fi
+
+.PHONY: lint-proof
+lint-proof: tools-lint ## Plant a violation of each rule of ours and expect lint to report it
+	hack/lint-proof.sh
+
+.PHONY: check-generate
+check-generate: tools-generate ## Fail if generated files are not what `make generate` writes
+	@hack/check-generate.sh
+
+.PHONY: bench
+bench: ## Run every Go benchmark and print a table and key=value lines
+	@hack/bench.sh
+
+##@ Ship
+
+.PHONY: image
+image: ## Build the images of the manager and the milter (docker, podman or buildah)
+	@VERSION=$(VERSION) IMAGE=$(IMAGE) hack/image.sh
+
+##@ Parts
+
+.PHONY: apiserver
+apiserver: ## Have kube-apiserver, etcd and kube-controller-manager in the cache
+	@$(APISERVER)
+
+.PHONY: tools tools-lint tools-generate tools-manifests
+tools: ## Have the pinned tools in the cache
+	@hack/tools.sh
+tools-lint:
+	@hack/tools.sh golangci-lint
+tools-generate:
+	@hack/tools.sh controller-gen
+tools-manifests:
+	@hack/tools.sh kustomize helm
+
+.PHONY: clean
+clean: ## Remove what was built here; the cache outside the repository stays
+	rm -rf bin dist
