@@ -1,0 +1,108 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package claim
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+)
+
+var (
+	first  = Holder{Kind: "MailDomain", Namespace: "mail", Name: "example-org", UID: "1"}
+	second = Holder{Kind: "MailDomain", Namespace: "shop", Name: "example-org", UID: "2"}
+)
+
+const domain dnsrecord.Name = "example.org"
+
+// book returns two Books on one store, as two processes would have, whose holders are alive while listed.
+func book(alive map[Holder]bool, failing *error) (*Book, *Book, *fake.Clientset) {
+	client := fake.NewClientset()
+	holds := func(_ context.Context, h Holder, _ dnsrecord.Name) (bool, error) {
+		if failing != nil && *failing != nil {
+			return false, *failing
+		}
+		return alive[h], nil
+	}
+	leases := client.CoordinationV1().Leases("operator")
+	return NewBook(leases, holds), NewBook(leases, holds), client
+}
+
+func take(t *testing.T, b *Book, h, want Holder) {
+	t.Helper()
+	got, err := b.Take(t.Context(), domain, h)
+	if err != nil || got != want {
+		t.Fatalf("%s asks: held by %+v (%v), want %+v", h.Namespace, got, err, want)
+	}
+}
+
+func TestTheFirstToAskHoldsTheName(t *testing.T) {
+	a, b, _ := book(map[Holder]bool{first: true, second: true}, nil)
+	take(t, a, first, first)
+	take(t, a, second, first)
+	take(t, b, first, first) // after a restart
+	take(t, b, second, first)
+}
+
+func TestAHolderThatIsGoneMakesWay(t *testing.T) {
+	a, b, _ := book(map[Holder]bool{second: true}, nil)
+	take(t, a, first, first)
+	take(t, b, second, second)
+}
+
+func TestAnUnknownHolderKeepsItsClaim(t *testing.T) {
+	failing := errors.New("the API server does not answer")
+	a, b, _ := book(nil, &failing)
+	take(t, a, first, first)
+	if got, err := b.Take(t.Context(), domain, second); !errors.Is(err, failing) {
+		t.Fatalf("took %+v (%v) though nobody knows whether the holder lives", got, err)
+	}
+}
+
+func TestOfTwoThatFindTheHolderGoneOneWins(t *testing.T) {
+	a, b, client := book(map[Holder]bool{second: true}, nil)
+	take(t, a, first, first)
+	third := Holder{Kind: "MailDomain", Namespace: "third", Name: "x", UID: "3"}
+	client.PrependReactor("update", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, errors.New("conflict: the object has been modified")
+	})
+	if got, err := b.Take(t.Context(), domain, third); err == nil {
+		t.Fatalf("held by %+v though the update lost", got)
+	}
+}
+
+func TestReleaseLeavesTheClaimOfAnother(t *testing.T) {
+	a, b, client := book(map[Holder]bool{first: true, second: true}, nil)
+	take(t, a, first, first)
+	if err := b.Release(t.Context(), domain, second); err != nil {
+		t.Fatal(err)
+	}
+	take(t, b, second, first)
+	if err := a.Release(t.Context(), domain, first); err != nil {
+		t.Fatal(err)
+	}
+	left, err := client.CoordinationV1().Leases("operator").List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(left.Items) != 0 {
+		t.Fatalf("%d claims are left (%v)", len(left.Items), err)
+	}
+	take(t, b, second, second)
+	take(t, a, first, second)
+}
+
+func TestASteadyHolderReadsNothing(t *testing.T) {
+	a, _, client := book(map[Holder]bool{first: true}, nil)
+	take(t, a, first, first)
+	client.ClearActions()
+	take(t, a, first, first)
+	if got := client.Actions(); len(got) != 0 {
+		t.Errorf("a holder that is remembered caused %v", got)
+	}
+}

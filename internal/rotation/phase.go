@@ -1,0 +1,104 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package rotation decides how the DKIM keys of one domain step through their lives.
+//
+//	Pending ──► Publishing ──► Standby ──► Signing ──► Retiring ──► Revoked ──► (deleted)
+//	 key pair    TXT written,   seen on     in the      out of the    empty p=
+//	 missing     not yet seen   every NS,   signing     signing       published
+//	             everywhere     caches      Secret      Secret, TXT
+//	                            waited out              still there
+//
+// It is pure: what was observed and the time come in, the next steps go out as data.
+package rotation
+
+import (
+	"time"
+
+	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
+)
+
+// Phase is where in its life a key stands.
+type Phase string
+
+// The phases, in the order in which a key passes through them.
+const (
+	Pending    Phase = "Pending"
+	Publishing Phase = "Publishing"
+	Standby    Phase = "Standby"
+	Signing    Phase = "Signing"
+	Retiring   Phase = "Retiring"
+	Revoked    Phase = "Revoked"
+)
+
+// Intent is what the MailDomain asks of a key; it only ever moves forward.
+type Intent string
+
+// The intents.
+const (
+	ToStandBy Intent = "Standby"
+	ToSign    Intent = "Signing"
+	ToRetire  Intent = "Retired"
+)
+
+// Key is what is known of one key at this moment. A zero time means "not yet".
+type Key struct {
+	Name      string // of the DKIMKey
+	Selector  string
+	Algorithm dkim.Algorithm
+	Bits      int // 0 for Ed25519
+	Created   time.Time
+
+	Intent   Intent
+	Revoked  bool // a person's word, or the key's own tombstone
+	Deleting bool // a person deleted the DKIMKey
+	Adopted  bool // its private key was brought by a person; its size is nobody's wish and starts no rotation
+
+	KeyPair     bool      // the private key was read and is the one that the record speaks of
+	Conflict    bool      // someone else's record stands under the selector
+	PublishedAt time.Time // the provider had the record
+	VerifiedAt  time.Time // every authoritative server had it, without relapse since
+	UsableAt    time.Time // when every cache that may remember its absence has forgotten
+	Fresh       bool      // a sweep of all servers, made just now, found it
+
+	Signs        bool // the signing Secret holds it
+	SigningSince time.Time
+}
+
+// PhaseOf names the phase of a key from what is known of it.
+func PhaseOf(k Key, now time.Time) Phase {
+	switch {
+	case k.Revoked && !k.Signs:
+		return Revoked
+	case k.Signs:
+		return Signing
+	case k.Intent == ToRetire:
+		return Retiring
+	case !k.KeyPair:
+		return Pending
+	case k.waitedOut(now):
+		return Standby
+	default:
+		return Publishing
+	}
+}
+
+// waitedOut tells whether every verifier in the world can find the key.
+func (k Key) waitedOut(now time.Time) bool {
+	return !k.VerifiedAt.IsZero() && !k.UsableAt.IsZero() && !now.Before(k.UsableAt)
+}
+
+// usable tells whether the key may begin to sign: invariant 1. A fresh sweep precedes the switch, because what
+// was verified a month ago may have been deleted since.
+func (k Key) usable(now time.Time) bool { return k.ready(now) && k.Fresh }
+
+// ready is usable but for the fresh sweep.
+func (k Key) ready(now time.Time) bool { return k.alive() && k.KeyPair && k.waitedOut(now) }
+
+// retired tells whether the key is on its way out.
+func (k Key) retired() bool { return k.Revoked || k.Intent == ToRetire }
+
+// alive tells whether the key may still be put to use.
+func (k Key) alive() bool {
+	return !k.retired() && !k.Deleting && !k.Conflict
+}
