@@ -6,7 +6,7 @@ package dnsprovider
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
@@ -58,11 +58,8 @@ func (s Submission) fullFingerprint() string {
 		s.Wishes[i].Ours = slices.Sorted(slices.Values(s.Wishes[i].Ours))
 	}
 	s.RememberedGeneration = 0
-	data, err := json.Marshal(s)
-	if err != nil {
-		return err.Error() // cannot be: strings and numbers only
-	}
-	sum := sha256.Sum256(data)
+	// Go syntax quotes every string, so it is unambiguous, and it keeps octets that are not UTF-8 (JSON would not).
+	sum := sha256.Sum256(fmt.Appendf(nil, "%#v", s))
 	return hex.EncodeToString(sum[:])
 }
 

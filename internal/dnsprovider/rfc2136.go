@@ -1,0 +1,99 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dnsprovider
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+)
+
+// rfc2136 is the driver of a DNS server that takes dynamic updates (RFC 2136).
+// It reads exact names at the primary; AXFR is not needed.
+type rfc2136 struct {
+	server string // host:port
+	update string // "tcp" or "udp", for updates that fit
+	tsig   *tsigKey
+	now    func() time.Time
+}
+
+// tsigKey signs messages (RFC 8945).
+type tsigKey struct {
+	name      string // absolute, lower case
+	algorithm string // as miekg/dns writes it, with a dot at the end
+	secret    string // base64
+}
+
+// String keeps the secret out of every log.
+func (k *tsigKey) String() string { return "TSIG key " + k.name }
+
+// GoString is String.
+func (k *tsigKey) GoString() string { return k.String() }
+
+func rfc2136Credentials(spec v1alpha1.DNSProviderSpec) []v1alpha1.SecretKeyRef {
+	if spec.RFC2136.TSIG == nil {
+		return nil
+	}
+	return []v1alpha1.SecretKeyRef{spec.RFC2136.TSIG.SecretRef}
+}
+
+func openRFC2136(ctx context.Context, spec v1alpha1.DNSProviderSpec, opts OpenOptions) (*Account, error) {
+	server := hostPort(spec.RFC2136.Server, "53")
+	if opts.EndpointAllowed != nil && !opts.EndpointAllowed(server) {
+		return nil, newError(Invalid, nil, fmt.Sprintf("the server %s is not among those that --provider-endpoint-allow names", server))
+	}
+	d := &rfc2136{server: server, update: "tcp", now: opts.Now}
+	if spec.RFC2136.Transport == v1alpha1.TransportUDP {
+		d.update = "udp"
+	}
+	parts := []string{"rfc2136", server, d.update}
+	if spec.RFC2136.TSIG != nil {
+		key, err := readTSIG(ctx, spec.RFC2136.TSIG, opts.Secrets)
+		if err != nil {
+			return nil, err
+		}
+		d.tsig = key
+		parts = append(parts, key.name, key.algorithm, key.secret)
+	}
+	return &Account{Driver: d, Fingerprint: fingerprint(parts...)}, nil
+}
+
+func readTSIG(ctx context.Context, spec *v1alpha1.TSIG, secrets SecretReader) (*tsigKey, error) {
+	algorithm := spec.Algorithm
+	if algorithm == "" {
+		algorithm = v1alpha1.TSIGHMACSHA256
+	}
+	data, err := secrets(ctx, spec.SecretRef)
+	if err != nil {
+		return nil, newError(Invalid, err, fmt.Sprintf("entry %s of Secret %s cannot be read: %v", spec.SecretRef.Key, spec.SecretRef.Name, err))
+	}
+	secret := strings.Join(strings.Fields(string(data)), "")
+	if raw, err := base64.StdEncoding.DecodeString(secret); err != nil || len(raw) == 0 {
+		return nil, newError(Invalid, nil, fmt.Sprintf("entry %s of Secret %s is not the TSIG key in base64, as tsig-keygen prints it after \"secret\"",
+			spec.SecretRef.Key, spec.SecretRef.Name))
+	}
+	return &tsigKey{name: dns.CanonicalName(spec.KeyName), algorithm: dns.CanonicalName(string(algorithm)), secret: secret}, nil
+}
+
+// hostPort adds the port where there is none; an IPv6 address may come with or without brackets.
+func hostPort(server, port string) string {
+	if _, _, err := net.SplitHostPort(server); err == nil {
+		return server
+	}
+	return net.JoinHostPort(strings.Trim(server, "[]"), port)
+}
+
+// Zones is not known to the protocol.
+func (d *rfc2136) Zones(context.Context) ([]dnsrecord.Name, error) { return nil, ErrUnsupported }
+
+// MinimumTTL is none.
+func (d *rfc2136) MinimumTTL() uint32 { return 0 }
