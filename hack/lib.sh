@@ -5,13 +5,14 @@
 # again, and how a build of minutes shows that it is alive.
 # shellcheck shell=bash
 
+# shellcheck disable=SC2034 # for the scripts that source this
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/maildomain-operator
 BIN=$CACHE/bin
 mkdir -p "$BIN" "$CACHE/stamps"
 
-# The module files decide every version, so nothing on the way may change them.
-export CGO_ENABLED=0 GOFLAGS="-mod=readonly -buildvcs=false" GOTOOLCHAIN=local GOWORK=off
+# pinned: for builds of other people's programs: the module files decide every version, nothing on the way changes them.
+pinned() { export CGO_ENABLED=0 GOFLAGS="-mod=readonly -buildvcs=false" GOTOOLCHAIN=local GOWORK=off; }
 
 # say MESSAGE: one line for the person who waits.
 say() { printf '%s\n' "$*" >&2; }

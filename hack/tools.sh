@@ -10,6 +10,7 @@
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+pinned
 
 # ldflags TOOL VERSION: what upstream's release build sets. Without it a tool built from another module prints
 # "(devel)" as its version, and controller-gen writes that into every CRD.
