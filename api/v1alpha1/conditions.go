@@ -1,0 +1,131 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// Conditions, by polarity.
+//
+// Normal-true (they are always there once the controller has looked; False or
+// Unknown wants attention): Ready, KeysReady, RecordsPublished,
+// RecordsVerified, ProviderReady.
+//
+// Abnormal-true (they exist only while they are True, and are removed when
+// they end): everything else. Reconciling and Stalled are read by kstatus and
+// so by `kubectl wait`, Flux and Argo CD; the others inform a person and do not
+// change Ready.
+const (
+	// ConditionReady (MailDomain, DKIMKey, both provider kinds; normal-true):
+	// everything that the spec asks for is in place and seen in public DNS. It
+	// stays True through a routine rotation and one lagging probe. Manual: judged
+	// by DNS; verification None: published suffices; suspend: as it was. For a
+	// provider: its credentials were tried and work.
+	//
+	// Reasons: Ready, Checking, Progressing, DomainClaimed, InvalidDomain,
+	// MailDomainNotFound, Retired, Revoked, and the reason of whichever
+	// normal-true condition below is not True. For a provider: Ready, Checking,
+	// SecretMissing, InvalidCredentials, InvalidConfiguration,
+	// EndpointNotAllowed, ZoneNotFound, ServerUnreachable, Throttled.
+	ConditionReady = "Ready"
+
+	// ConditionKeysReady (MailDomain, DKIMKey; normal-true): every wanted key
+	// pair exists and matches its Secret.
+	//
+	// Reasons: KeysReady, NotRequested, GeneratingKey, SecretMissing, KeyLost,
+	// KeySecretInvalid, KeySecretNotAdopted, KeySecretMismatch, SecretNotOurs,
+	// SigningSecretTooLarge, NoUsableKey, RecordMismatch, SelectorInUse,
+	// RingExhausted, TooManyKeys.
+	ConditionKeysReady = "KeysReady"
+
+	// ConditionRecordsPublished (MailDomain, DKIMKey; normal-true): the provider
+	// has every wanted record.
+	//
+	// Reasons: RecordsPublished, NotRequested, Publishing, RecordConflict,
+	// RecordDrifted, OwnerConflict, InvalidRecord, RemovalHeld, WriteRefused,
+	// Throttled, AwaitingSigning, PasteRecords, ProviderNotReady, Suspended.
+	ConditionRecordsPublished = "RecordsPublished"
+
+	// ConditionRecordsVerified (MailDomain, DKIMKey; normal-true): the
+	// authoritative servers answer every wanted record.
+	//
+	// Reasons: RecordsVerified, NotRequested, VerificationDisabled,
+	// WaitingForPublication, WaitingForVerification, WaitingForCaches,
+	// ServerUnreachable, ServerLacksRecord, SplitHorizon, WildcardAnswers,
+	// AliasNotAllowed, AwaitingSigning.
+	ConditionRecordsVerified = "RecordsVerified"
+
+	// ConditionProviderReady (MailDomain, DKIMKey; normal-true): the provider
+	// exists, is granted, and its credentials work.
+	//
+	// Reasons: ProviderReady, ProviderNotFound, ProviderNotGranted,
+	// ProviderNotReady, ZoneNotFound, InvalidCredentials, ServerUnreachable.
+	ConditionProviderReady = "ProviderReady"
+
+	// ConditionReconciling (all kinds; abnormal-true, kstatus): work is under
+	// way that needs nobody. Its reason says what is awaited.
+	//
+	// Reasons: Progressing, GeneratingKey, Publishing, WaitingForPublication,
+	// WaitingForVerification, WaitingForCaches, WaitingForSigners,
+	// WaitingForOverlap, AwaitingSigning, Deleting.
+	ConditionReconciling = "Reconciling"
+
+	// ConditionStalled (all kinds; abnormal-true, kstatus): it does not go on
+	// without a person.
+	//
+	// Reasons: DomainClaimed, InvalidDomain, InvalidSchedule, ProviderNotFound,
+	// ProviderNotGranted, InvalidCredentials, InvalidConfiguration, ZoneNotFound,
+	// RecordConflict, OwnerConflict, RemovalHeld, KeySecretInvalid,
+	// KeySecretNotAdopted, KeySecretMismatch, SecretNotOurs, SelectorInUse,
+	// SigningSecretTooLarge, PasteRecords, ClockSkew, ProviderGone.
+	ConditionStalled = "Stalled"
+
+	// ConditionSuspended (MailDomain; abnormal-true): spec.suspend: the operator
+	// looks on and writes nothing.
+	//
+	// Reasons: Suspended.
+	ConditionSuspended = "Suspended"
+
+	// ConditionUnsupportedFields (all kinds; abnormal-true): the spec has fields
+	// that this release accepts but does not act upon; the message names them.
+	//
+	// Reasons: NotImplemented.
+	ConditionUnsupportedFields = "UnsupportedFields"
+
+	// ConditionExperimental (both provider kinds; abnormal-true): this provider
+	// has not passed the conformance tests.
+	//
+	// Reasons: NotConformant.
+	ConditionExperimental = "Experimental"
+
+	// ConditionWeakKey (MailDomain, DKIMKey; abnormal-true): a key of less than
+	// 2048 bits signs; the next rotation replaces it.
+	//
+	// Reasons: KeyTooShort.
+	ConditionWeakKey = "WeakKey"
+
+	// ConditionSigningSecretLarge (MailDomain; abnormal-true): the signing Secret
+	// comes close to what a Secret can hold. It warns at 700 KiB; at 900 KiB no
+	// further key is added.
+	//
+	// Reasons: NearSizeLimit, SigningSecretTooLarge.
+	ConditionSigningSecretLarge = "SigningSecretLarge"
+
+	// ConditionSPFAtRisk (MailDomain; abnormal-true): the SPF record is valid but
+	// comes close to a limit or will fail mail that passed before.
+	//
+	// Reasons: TooManyLookups, TooManyVoidLookups, AnswerTooLarge,
+	// SendersDropped, FailWhereNoneWas.
+	ConditionSPFAtRisk = "SPFAtRisk"
+
+	// ConditionReportsUnauthorized (MailDomain; abnormal-true): a report address
+	// outside of the organisation lacks the record that allows it (RFC 9990
+	// section 4); the message is that record.
+	//
+	// Reasons: ReportRecordMissing.
+	ConditionReportsUnauthorized = "ReportsUnauthorized"
+
+	// ConditionMailHeld (MailDomain; abnormal-true): no usable RSA key is left, so
+	// the signers hold this domain's mail (451) until a new one may sign.
+	//
+	// Reasons: NoUsableKey.
+	ConditionMailHeld = "MailHeld"
+)

@@ -1,0 +1,166 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// Reasons of conditions that are as they should be.
+const (
+	// ReasonReady: everything that is wanted is in place.
+	ReasonReady = "Ready"
+	// ReasonKeysReady: every wanted key pair exists and matches its Secret.
+	ReasonKeysReady = "KeysReady"
+	// ReasonRecordsPublished: the provider has every wanted record.
+	ReasonRecordsPublished = "RecordsPublished"
+	// ReasonRecordsVerified: the authoritative servers answer every wanted record.
+	ReasonRecordsVerified = "RecordsVerified"
+	// ReasonProviderReady: the provider exists, is granted, and its credentials work.
+	ReasonProviderReady = "ProviderReady"
+	// ReasonNotRequested: the spec asks for nothing that this condition speaks of.
+	ReasonNotRequested = "NotRequested"
+	// ReasonVerificationDisabled: the provider's verification mode is None; published suffices.
+	ReasonVerificationDisabled = "VerificationDisabled"
+)
+
+// Reasons of work that is under way and needs nobody.
+const (
+	// ReasonProgressing: work is under way that no other reason names.
+	ReasonProgressing = "Progressing"
+	// ReasonChecking: not looked at yet.
+	ReasonChecking = "Checking"
+	// ReasonGeneratingKey: a key pair is being made.
+	ReasonGeneratingKey = "GeneratingKey"
+	// ReasonPublishing: records are on their way to the provider.
+	ReasonPublishing = "Publishing"
+	// ReasonWaitingForPublication: the provider has not taken the record yet.
+	ReasonWaitingForPublication = "WaitingForPublication"
+	// ReasonWaitingForVerification: not every authoritative server answers the record yet.
+	ReasonWaitingForVerification = "WaitingForVerification"
+	// ReasonWaitingForCaches: caches may still deny the record; the message says until when.
+	ReasonWaitingForCaches = "WaitingForCaches"
+	// ReasonWaitingForSigners: signers still hold the old key.
+	ReasonWaitingForSigners = "WaitingForSigners"
+	// ReasonWaitingForOverlap: a retired selector stays published until its overlap is over.
+	ReasonWaitingForOverlap = "WaitingForOverlap"
+	// ReasonAwaitingSigning: a stricter _dmarc is held until an RSA key signs and SPF is verified.
+	ReasonAwaitingSigning = "AwaitingSigning"
+	// ReasonThrottled: the provider asks for patience; it is tried again.
+	ReasonThrottled = "Throttled"
+	// ReasonDeleting: the object is being deleted; what is left is taken down in order.
+	ReasonDeleting = "Deleting"
+	// ReasonSuspended: spec.suspend holds all writing.
+	ReasonSuspended = "Suspended"
+)
+
+// Reasons about domains, names and schedules.
+const (
+	// ReasonDomainClaimed: another MailDomain of this installation holds the domain.
+	ReasonDomainClaimed = "DomainClaimed"
+	// ReasonInvalidDomain: the domain has no valid A-label form (RFC 5891), or a name below it is too long.
+	ReasonInvalidDomain = "InvalidDomain"
+	// ReasonInvalidSchedule: the time zone is unknown or the schedule never fires.
+	ReasonInvalidSchedule = "InvalidSchedule"
+	// ReasonClockSkew: our clock and the API server's are more than five minutes apart; no irreversible step is taken.
+	ReasonClockSkew = "ClockSkew"
+	// ReasonMailDomainNotFound: a key with an intent has no MailDomain any more.
+	ReasonMailDomainNotFound = "MailDomainNotFound"
+	// ReasonNotImplemented: this release accepts the field but does not act upon it.
+	ReasonNotImplemented = "NotImplemented"
+)
+
+// Reasons about providers.
+const (
+	// ReasonProviderNotFound: no provider of this kind and name.
+	ReasonProviderNotFound = "ProviderNotFound"
+	// ReasonProviderNotGranted: the ClusterDNSProvider does not grant this domain to this namespace.
+	ReasonProviderNotGranted = "ProviderNotGranted"
+	// ReasonProviderNotReady: the provider's own Ready condition is not True.
+	ReasonProviderNotReady = "ProviderNotReady"
+	// ReasonProviderGone: the provider was deleted before its records; the message names the annotation that lets go.
+	ReasonProviderGone = "ProviderGone"
+	// ReasonSecretMissing: a Secret that the spec names, or one of its entries, does not exist.
+	ReasonSecretMissing = "SecretMissing"
+	// ReasonInvalidCredentials: the provider refuses the credentials.
+	ReasonInvalidCredentials = "InvalidCredentials"
+	// ReasonInvalidConfiguration: the provider cannot be set up as the spec says.
+	ReasonInvalidConfiguration = "InvalidConfiguration"
+	// ReasonEndpointNotAllowed: --provider-endpoint-allow does not admit the endpoint of a DNSProvider.
+	ReasonEndpointNotAllowed = "EndpointNotAllowed"
+	// ReasonZoneNotFound: no zone of the provider holds the domain.
+	ReasonZoneNotFound = "ZoneNotFound"
+	// ReasonServerUnreachable: the provider or a name server cannot be reached.
+	ReasonServerUnreachable = "ServerUnreachable"
+	// ReasonNotConformant: the provider has not passed the conformance tests.
+	ReasonNotConformant = "NotConformant"
+)
+
+// Reasons about records.
+const (
+	// ReasonRecordConflict: a record of someone else stands where ours belongs.
+	ReasonRecordConflict = "RecordConflict"
+	// ReasonRecordDrifted: our record was changed outside and is being repaired.
+	ReasonRecordDrifted = "RecordDrifted"
+	// ReasonOwnerConflict: another installation, or someone with our owner id, writes these records.
+	ReasonOwnerConflict = "OwnerConflict"
+	// ReasonInvalidRecord: the spec cannot be written as a valid record; the message says what to change.
+	ReasonInvalidRecord = "InvalidRecord"
+	// ReasonRemovalHeld: the mass-change brake holds; the message names the annotation that releases it.
+	ReasonRemovalHeld = "RemovalHeld"
+	// ReasonWriteRefused: the provider refused the change.
+	ReasonWriteRefused = "WriteRefused"
+	// ReasonPasteRecords: the provider is manual; status.records says what to paste.
+	ReasonPasteRecords = "PasteRecords"
+	// ReasonServerLacksRecord: an authoritative server answers without our record.
+	ReasonServerLacksRecord = "ServerLacksRecord"
+	// ReasonSplitHorizon: the provider has the record, public DNS does not.
+	ReasonSplitHorizon = "SplitHorizon"
+	// ReasonWildcardAnswers: a wildcard answers in place of our record.
+	ReasonWildcardAnswers = "WildcardAnswers"
+	// ReasonAliasNotAllowed: a CNAME or DNAME leads to a name that this MailDomain's provider may not write.
+	ReasonAliasNotAllowed = "AliasNotAllowed"
+	// ReasonTooManyLookups: the SPF record needs more than 10 lookups (RFC 7208 section 4.6.4).
+	ReasonTooManyLookups = "TooManyLookups"
+	// ReasonTooManyVoidLookups: the SPF record needs more than 2 lookups that find nothing.
+	ReasonTooManyVoidLookups = "TooManyVoidLookups"
+	// ReasonAnswerTooLarge: the TXT strings at the domain pass 450 octets.
+	ReasonAnswerTooLarge = "AnswerTooLarge"
+	// ReasonSendersDropped: the SPF record drops senders that stood in it.
+	ReasonSendersDropped = "SendersDropped"
+	// ReasonFailWhereNoneWas: -all is new on a domain that had no SPF.
+	ReasonFailWhereNoneWas = "FailWhereNoneWas"
+	// ReasonReportRecordMissing: a report address lacks the record that allows it.
+	ReasonReportRecordMissing = "ReportRecordMissing"
+)
+
+// Reasons about keys and their Secrets.
+const (
+	// ReasonKeyLost: a private key is gone, also from the signing Secret; a rotation replaces it.
+	ReasonKeyLost = "KeyLost"
+	// ReasonKeySecretInvalid: the Secret holds no private key that can be used.
+	ReasonKeySecretInvalid = "KeySecretInvalid"
+	// ReasonKeySecretNotAdopted: the Secret exists without the label maildomain.dev/adopt.
+	ReasonKeySecretNotAdopted = "KeySecretNotAdopted"
+	// ReasonKeySecretMismatch: the Secret holds another key than the one that is published, or one of another algorithm or size.
+	ReasonKeySecretMismatch = "KeySecretMismatch"
+	// ReasonSecretNotOurs: a Secret of the name that we would write belongs to someone else.
+	ReasonSecretNotOurs = "SecretNotOurs"
+	// ReasonSigningSecretTooLarge: the signing Secret would pass 900 KiB.
+	ReasonSigningSecretTooLarge = "SigningSecretTooLarge"
+	// ReasonNearSizeLimit: the signing Secret has passed 700 KiB.
+	ReasonNearSizeLimit = "NearSizeLimit"
+	// ReasonNoUsableKey: no RSA key may sign.
+	ReasonNoUsableKey = "NoUsableKey"
+	// ReasonRecordMismatch: the public record of an adopted selector is not that of its private key.
+	ReasonRecordMismatch = "RecordMismatch"
+	// ReasonSelectorInUse: another DKIMKey has this selector of this domain.
+	ReasonSelectorInUse = "SelectorInUse"
+	// ReasonRingExhausted: every selector of the ring is in use; a rotation waits for one to come free.
+	ReasonRingExhausted = "RingExhausted"
+	// ReasonTooManyKeys: four keys of an algorithm are not retired; no more are made.
+	ReasonTooManyKeys = "TooManyKeys"
+	// ReasonKeyTooShort: a key of less than 2048 bits signs.
+	ReasonKeyTooShort = "KeyTooShort"
+	// ReasonRevoked: the key is revoked.
+	ReasonRevoked = "Revoked"
+	// ReasonRetired: the key has served its time.
+	ReasonRetired = "Retired"
+)
