@@ -148,7 +148,7 @@ func checkKeys(selectors []string) error {
 		if err := dkim.CheckSelector(s); err != nil {
 			return err
 		}
-		if slices.ContainsFunc(selectors[:i], func(t string) bool { return strings.EqualFold(s, t) }) {
+		if slices.Contains(selectors[:i], s) {
 			return fmt.Errorf("selector %q is listed twice", s)
 		}
 	}

@@ -4,7 +4,6 @@
 package keydir
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -111,8 +110,7 @@ func parseDocument(text []byte) (document, error) {
 		return document{}, fmt.Errorf("version %d is unknown; this milter reads version %d: update it", *head.Version, Version)
 	}
 	var doc document
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	if err := decoder.Decode(&doc); err != nil {
+	if err := json.Unmarshal(text, &doc); err != nil {
 		return document{}, fmt.Errorf("not a JSON document of this layout: %w", err)
 	}
 	if doc.Required == nil {

@@ -1,0 +1,195 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package mailauth
+
+import (
+	"errors"
+	"strings"
+)
+
+// coverage says how a header field goes into h=.
+type coverage int
+
+const (
+	never      coverage = iota
+	whenThere           // as often as it is there
+	sealedIf            // once more than it is there, if it is there
+	sealedEven          // once more than it is there, even if it is not
+)
+
+// covered lists what is signed, in the order of h=.
+//
+// Naming a field once more than it occurs makes the signature fail when one is
+// added later (RFC 6376 §5.4, §8.15). Date, Message-ID and the like are not
+// named when absent, since an MTA further on may add them. Bcc, Return-Path and
+// Received change on the way and are never named.
+var covered = []struct {
+	name     string
+	coverage coverage
+}{
+	{"From", sealedEven},
+	{"To", sealedEven},
+	{"Cc", sealedEven},
+	{"Subject", sealedEven},
+	{"Reply-To", sealedEven},
+	{"Sender", sealedIf},
+	{"Date", sealedIf},
+	{"Message-ID", sealedIf},
+	{"MIME-Version", sealedIf},
+	{"Content-Type", sealedIf},
+	{"Content-Transfer-Encoding", sealedIf},
+	{"In-Reply-To", sealedIf},
+	{"References", sealedIf},
+	{"List-Id", whenThere},
+	{"List-Unsubscribe", whenThere},
+	{"List-Unsubscribe-Post", whenThere},
+	{"List-Subscribe", whenThere},
+	{"List-Post", whenThere},
+	{"List-Owner", whenThere},
+	{"List-Help", whenThere},
+	{"List-Archive", whenThere},
+	{"Resent-Date", whenThere},
+	{"Resent-From", whenThere},
+	{"Resent-Sender", whenThere},
+	{"Resent-To", whenThere},
+	{"Resent-Cc", whenThere},
+	{"Resent-Message-ID", whenThere},
+}
+
+// coverageOf finds a field by its name in lower case.
+var coverageOf = func() map[string]coverage {
+	m := make(map[string]coverage, len(covered))
+	for _, c := range covered {
+		m[strings.ToLower(c.name)] = c.coverage
+	}
+	return m
+}()
+
+const (
+	// maxHeaderOctets bounds what one message may make us remember.
+	maxHeaderOctets = 1 << 20
+	// maxHeaderFields bounds h=: no honest message has so many fields worth signing.
+	maxHeaderFields = 512
+)
+
+// ErrHeaderTooLarge says that the fields to sign are more than a signer keeps.
+var ErrHeaderTooLarge = errors.New("more header fields than can be signed")
+
+// Header collects the fields of a message that a signature covers.
+//
+// The zero value is an empty header.
+type Header struct {
+	fields []field
+	size   int
+	from   [][]byte
+	flaws  Flaws
+	err    error
+}
+
+// field is one header field in relaxed form, by its name in lower case.
+type field struct {
+	name      string
+	canonical []byte
+}
+
+// Reset begins another empty header.
+func (h *Header) Reset() {
+	clear(h.fields)
+	*h = Header{fields: h.fields[:0]}
+}
+
+// Add takes the next field, from top to bottom: the name, and what follows the
+// colon with or without its first space, folded with CRLF or LF as it came.
+// What is too much is remembered and returned by Sign.
+func (h *Header) Add(name string, value []byte) {
+	name = strings.TrimRight(name, " \t")
+	h.look(name, value)
+	lower := strings.ToLower(name)
+	if coverageOf[lower] == never || h.err != nil {
+		return
+	}
+	canonical := canonicalField(make([]byte, 0, len(name)+len(value)+1), name, value)
+	h.size += len(canonical)
+	if h.size > maxHeaderOctets || len(h.fields) >= maxHeaderFields {
+		h.err = ErrHeaderTooLarge
+		return
+	}
+	h.fields = append(h.fields, field{lower, canonical})
+	if lower == "from" {
+		h.from = append(h.from, canonical[len("from:"):])
+	}
+}
+
+// look notes what an MTA may change. RFC 5322 §2.1.1 counts the octets of each line.
+func (h *Header) look(name string, value []byte) {
+	line := len(name) + len(": ")
+	for i, c := range value {
+		line++
+		switch {
+		case c >= 0x80:
+			h.flaws |= EightBit
+		case c == '\r' && (i+1 == len(value) || value[i+1] != '\n'):
+			h.flaws |= BareCR
+		case c == '\n':
+			line = 0
+		}
+		if line > maxLine+len("\r\n") {
+			h.flaws |= LongLine
+		}
+	}
+}
+
+// From returns the values of the From fields, unfolded, from top to bottom.
+func (h *Header) From() []string {
+	values := make([]string, len(h.from))
+	for i, v := range h.from {
+		values[i] = string(v)
+	}
+	return values
+}
+
+// Flaws says what may make an MTA further on change the header.
+func (h *Header) Flaws() Flaws { return h.flaws }
+
+// signedNames lists the names for h=, each as often as it is to be looked for.
+func (h *Header) signedNames() []string {
+	count := make(map[string]int, len(h.fields))
+	for _, f := range h.fields {
+		count[f.name]++
+	}
+	var names []string
+	for _, c := range covered {
+		n := count[strings.ToLower(c.name)]
+		if c.coverage == sealedEven || c.coverage == sealedIf && n > 0 {
+			n++
+		}
+		for range n {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}
+
+// hashInput appends the fields of h= in relaxed form, each with its CRLF.
+//
+// RFC 6376 §5.4.2: of several fields with one name the lowest is taken first,
+// and a name with no field left adds nothing.
+func (h *Header) hashInput(dst []byte, names []string) []byte {
+	next := make(map[string]int, len(covered))
+	for _, name := range names {
+		lower := strings.ToLower(name)
+		at, seen := next[lower]
+		if !seen {
+			at = len(h.fields)
+		}
+		for at--; at >= 0 && h.fields[at].name != lower; at-- {
+		}
+		next[lower] = max(at, 0)
+		if at >= 0 {
+			dst = append(dst, h.fields[at].canonical...)
+			dst = append(dst, "\r\n"...)
+		}
+	}
+	return dst
+}

@@ -1,0 +1,178 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package mailauth
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+)
+
+// SignatureField is the name of the header field that a signature goes into.
+const SignatureField = "DKIM-Signature"
+
+// ErrNoFrom says that a message without a From field cannot be signed (RFC 6376 §5.4).
+var ErrNoFrom = errors.New("the message has no From field")
+
+// Key is one key to sign with.
+type Key struct {
+	Selector  string
+	Algorithm dkim.Algorithm
+	Signer    crypto.Signer
+}
+
+// Options say when a signature is made and how long it holds.
+type Options struct {
+	Now    time.Time     // t=
+	Expiry time.Duration // x= is so much later; 0: no x=
+}
+
+// Sign makes the value of one DKIM-Signature field.
+//
+// The value begins without a space, is folded with CRLF and a tab under 78
+// columns, and belongs above every other field of the message. Errors: ErrNoFrom,
+// ErrHeaderTooLarge, or what the key says.
+func Sign(h *Header, bodyHash [sha256.Size]byte, domain dnsrecord.Name, key Key, opt Options) (string, error) {
+	if h.err != nil {
+		return "", h.err
+	}
+	if len(h.from) == 0 {
+		return "", ErrNoFrom
+	}
+	names := h.signedNames()
+	unsigned := unsignedValue(names, bodyHash, domain, key, opt)
+
+	// RFC 6376 §3.7: the fields of h=, then this field with an empty b= and no CRLF.
+	input := h.hashInput(nil, names)
+	input = canonicalField(input, SignatureField, []byte(unsigned))
+	digest := sha256.Sum256(input)
+
+	// RFC 8463 §3: Ed25519 signs the SHA-256 digest as its message, so no hash is named to it.
+	hash := crypto.SHA256
+	if key.Algorithm == dkim.Ed25519 {
+		hash = crypto.Hash(0)
+	}
+	signature, err := key.Signer.Sign(rand.Reader, digest[:], hash)
+	if err != nil {
+		return "", fmt.Errorf("selector %s of %s: %w", key.Selector, domain, err)
+	}
+	return withSignature(unsigned, signature), nil
+}
+
+// unsignedValue writes the tags of a signature up to an empty b=.
+func unsignedValue(names []string, bodyHash [sha256.Size]byte, domain dnsrecord.Name, key Key, opt Options) string {
+	f := newFolder()
+	f.tag("v=1;")
+	f.tag("a=" + key.Algorithm.SignatureName() + ";")
+	f.tag("c=relaxed/relaxed;")
+	f.tag("d=" + domain.String() + ";")
+	f.tag("s=" + key.Selector + ";")
+	f.tag("i=@" + domain.String() + ";")
+	f.tag("t=" + strconv.FormatInt(opt.Now.Unix(), 10) + ";")
+	if opt.Expiry > 0 {
+		f.tag("x=" + strconv.FormatInt(opt.Now.Add(opt.Expiry).Unix(), 10) + ";")
+	}
+	for i, name := range names {
+		text := name + ":"
+		if i == len(names)-1 {
+			text = name + ";"
+		}
+		if i == 0 {
+			f.tag("h=" + text)
+		} else {
+			f.word(text)
+		}
+	}
+	f.tag("bh=" + base64.StdEncoding.EncodeToString(bodyHash[:]) + ";")
+	f.tag("b=")
+	return f.String()
+}
+
+// withSignature appends the signature to the empty b=, folded.
+//
+// Verifiers take b= away up to the end of the field, so its folds are free (RFC 6376 §3.7).
+func withSignature(unsigned string, signature []byte) string {
+	f := resumeFolder(unsigned)
+	for text := base64.StdEncoding.EncodeToString(signature); text != ""; {
+		n := min(f.left(), len(text))
+		if n <= 0 {
+			f.fold()
+			continue
+		}
+		f.append(text[:n])
+		text = text[n:]
+	}
+	return f.String()
+}
+
+const (
+	maxColumn = 77 // under the 78 of RFC 5322 §2.1.1
+	tabColumn = 8
+)
+
+// folder writes the value of a field in lines of at most maxColumn columns.
+type folder struct {
+	b      strings.Builder
+	column int
+}
+
+func newFolder() *folder {
+	return &folder{column: len(SignatureField) + len(": ")}
+}
+
+// resumeFolder goes on where a folded value ends.
+func resumeFolder(value string) *folder {
+	f := newFolder()
+	f.b.WriteString(value)
+	if i := strings.LastIndexByte(value, '\t'); i >= 0 {
+		f.column = tabColumn + len(value) - i - 1
+	} else {
+		f.column += len(value)
+	}
+	return f
+}
+
+func (f *folder) left() int { return maxColumn - f.column }
+
+func (f *folder) append(text string) {
+	f.b.WriteString(text)
+	f.column += len(text)
+}
+
+func (f *folder) fold() {
+	f.b.WriteString("\r\n\t")
+	f.column = tabColumn
+}
+
+// tag appends a tag after a space or a fold.
+func (f *folder) tag(text string) {
+	switch {
+	case f.b.Len() == 0:
+	case f.left() > len(text):
+		f.append(" ")
+	default:
+		f.fold()
+	}
+	f.append(text)
+}
+
+// word appends a part of a tag's value, after a fold where the line is full.
+func (f *folder) word(text string) {
+	if f.left() < len(text) {
+		f.fold()
+	}
+	f.append(text)
+}
+
+// String returns what was written.
+func (f *folder) String() string { return f.b.String() }
