@@ -49,7 +49,7 @@ clean() {
 }
 
 # --- stubs, so that the imports below exist
-for dir in api/v1alpha1 controllers/{maildomain,dkimkey,dnsprovider} internal/{dnsrecord,dkim,spf,dmarc,dnsplan,rotation,desired,readiness,grant,dnsprovider,dnscheck,keydir,mailauth,milter} test/gen cmd/manager; do
+for dir in api/v1alpha1 controllers/{maildomain,dkimkey,dnsprovider} internal/{dnsrecord,dkim,spf,dmarc,dnsplan,rotation,desired,readiness,grant,dnsprovider,dnscheck,claim,keydir,mailauth,milter} test/gen cmd/manager; do
   put "$dir/doc.go" </dev/null
 done
 
@@ -84,7 +84,7 @@ forbidden @/internal/milter internal/mailauth
 forbidden @/internal/keydir internal/mailauth
 forbidden net/http internal/mailauth
 forbidden @/internal/mailauth internal/keydir
-for dir in internal/dnsprovider internal/dnscheck controllers/maildomain controllers/dkimkey controllers/dnsprovider cmd/manager; do
+for dir in internal/dnsprovider internal/dnscheck internal/claim controllers/maildomain controllers/dkimkey controllers/dnsprovider cmd/manager; do
   forbidden @/internal/milter $dir
   forbidden @/internal/mailauth $dir
 done
@@ -96,6 +96,8 @@ for dir in internal/dnsprovider internal/dnscheck internal/rotation; do
   forbidden sigs.k8s.io/controller-runtime/pkg/client $dir
   forbidden @/controllers/maildomain $dir
 done
+forbidden sigs.k8s.io/controller-runtime/pkg/client internal/claim
+forbidden @/controllers/dkimkey internal/claim
 forbidden k8s.io/client-go/rest api/v1alpha1
 forbidden sigs.k8s.io/controller-runtime/pkg/client api/v1alpha1
 forbidden @/internal/dnsrecord api/v1alpha1
@@ -114,6 +116,7 @@ clean planted/clean/internal/rotation/clean.go @/api/v1alpha1 @/internal/dkim k8
 clean planted/clean/internal/dnsprovider/clean.go github.com/libdns/libdns @/internal/dnsplan net/http </dev/null
 clean planted/clean/controllers/maildomain/clean.go @/internal/dnsprovider @/internal/rotation k8s.io/client-go/rest </dev/null
 clean planted/clean/api/v1alpha1/clean.go k8s.io/apimachinery/pkg/types </dev/null
+clean planted/clean/internal/claim/clean.go k8s.io/client-go/rest </dev/null
 clean planted/clean/internal/milter/clean.go @/internal/mailauth @/internal/keydir </dev/null
 clean planted/clean/test/gen/clean.go testing k8s.io/client-go/rest </dev/null
 
