@@ -32,6 +32,8 @@ type Standing struct {
 	Marker Marker
 	// Conflict says why nothing of this domain may be written; "" if we may.
 	Conflict string
+	// Unknown: the conflict is that the marker lists records of which nobody here has told yet.
+	Unknown bool
 
 	read   dnsrecord.Set
 	values []string // the markers among what was read
@@ -53,28 +55,32 @@ func (c Claim) Judge(read dnsrecord.Set) Standing {
 	}
 	// Two markers of ours are a write that a provider did by halves.
 	s.stale = len(found) > 1
-	s.Conflict = c.conflict(found)
-	if s.Conflict == "" && slices.ContainsFunc(found, func(f foundMarker) bool { return f.Owner != c.Owner }) {
+	if s.Conflict, s.Unknown = c.conflict(found); s.Conflict != "" {
+		// A generation that we have not accepted must not be remembered as ours.
+		s.Marker = Marker{Owner: c.Owner, Generation: c.Remembered}
+		return s
+	}
+	if slices.ContainsFunc(found, func(f foundMarker) bool { return f.Owner != c.Owner }) {
 		s.stale = true
 	}
 	return s
 }
 
 // conflict says why the markers found forbid us to write.
-func (c Claim) conflict(found []foundMarker) string {
+func (c Claim) conflict(found []foundMarker) (message string, unknown bool) {
 	for _, f := range found {
 		if f.Owner != c.Owner && f.Owner != c.TakeOver {
 			return fmt.Sprintf("the marker at %s says that another installation (owner hash %s) manages the records of %s: "+
 				"let only one of the two manage this domain, or take its records over with the annotation maildomain.dev/take-over: <its --owner-id>",
-				MarkerName(c.Domain), f.Owner, c.Domain)
+				MarkerName(c.Domain), f.Owner, c.Domain), false
 		}
 		if c.isClone(f.Marker) {
 			return fmt.Sprintf("the marker at %s has moved on without us: a second copy of this installation (same --owner-id) manages %s, "+
 				"such as a cluster restored from a backup; stop one of them, or give it another --owner-id; "+
-				"if this one is to go on, set the annotation maildomain.dev/take-over: <our own --owner-id>", MarkerName(c.Domain), c.Domain)
+				"if this one is to go on, set the annotation maildomain.dev/take-over: <our own --owner-id>", MarkerName(c.Domain), c.Domain), true
 		}
 	}
-	return ""
+	return "", false
 }
 
 // isClone: a generation that we have not seen, with records that none of our

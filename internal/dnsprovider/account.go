@@ -56,20 +56,21 @@ func NewAccounts() *Accounts {
 	}
 }
 
-// Set makes an account the one of a provider object. What waits in the queue
-// for that object runs; if the fingerprint is a new one, everything of it runs again.
+// Set makes an account the one of a provider object. If there was none, or one
+// with another fingerprint, everything that was submitted for the object runs again.
 func (a *Accounts) Set(key ProviderKey, account *Account) {
 	a.mu.Lock()
 	old := a.byKey[key]
 	mine := *account
 	mine.limiter = a.limiterFor(account)
 	a.byKey[key] = &mine
-	wasStale := a.stale[key]
 	delete(a.stale, key)
 	a.forgetLimiters()
 	changed := a.changed
 	a.mu.Unlock()
-	if changed != nil && (old == nil || wasStale || old.Fingerprint != account.Fingerprint) {
+	// The same credentials once more are no reason to hurry: what they were
+	// refused for waits for its next attempt.
+	if changed != nil && (old == nil || old.Fingerprint != account.Fingerprint) {
 		changed(key)
 	}
 }

@@ -4,6 +4,7 @@
 package dnsprovider
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -20,6 +21,12 @@ type Owner struct {
 	// Part tells apart the submissions of one object that has records in several
 	// zones, such as HELO names elsewhere; usually empty.
 	Part string
+}
+
+func (o Owner) compare(other Owner) int {
+	return cmp.Or(
+		cmp.Compare(o.Namespace, other.Namespace), cmp.Compare(o.Name, other.Name),
+		cmp.Compare(o.Kind, other.Kind), cmp.Compare(o.Part, other.Part))
 }
 
 // Submission is everything that one owner wants in one zone. Do not change it after Submit.

@@ -1,0 +1,278 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dnsprovider
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+)
+
+const (
+	maxBatch = 64
+
+	firstRetry     = time.Second
+	lastRetry      = 5 * time.Minute
+	firstLongRetry = 2 * time.Minute // after errors that need a person
+	lastLongRetry  = 15 * time.Minute
+)
+
+type workerKey struct {
+	fingerprint string
+	zone        dnsrecord.Name
+}
+
+// worker serves one zone of one account. It has a goroutine only while there is
+// something to do or to wait for. Guarded by Queue.mu.
+type worker struct {
+	key       workerKey
+	account   *Account
+	entries   map[Owner]*entry
+	domains   map[dnsrecord.Name]memory
+	notBefore time.Time // the provider asked to be left alone
+	kick      chan struct{}
+	running   bool
+}
+
+// memory is what this process knows of the marker of a domain.
+type memory struct {
+	generation int64
+	digests    []string
+}
+
+// job is one submission under way, with nothing in it that anybody changes.
+type job struct {
+	sub        Submission
+	want, full string
+	outcomes   []dnsplan.Outcome
+	result     Result
+	retry      bool // although the result is settled
+	retryAfter time.Duration
+}
+
+// batch is what one round is about.
+type batch struct {
+	account *Account
+	zone    dnsrecord.Name
+	jobs    []*job
+	// neighbours are the submissions of the same worker that do not run now.
+	neighbours []Submission
+	// families are all submissions of each domain, in whatever zone.
+	families map[dnsrecord.Name][]Submission
+	memories map[dnsrecord.Name]memory
+	// hearing: objects that have not told of their records yet may still do so.
+	hearing bool
+}
+
+// spawn gives the worker a goroutine, or its goroutine a nudge. Call with the lock.
+func (q *Queue) spawn(w *worker) {
+	if q.ctx == nil || q.ctx.Err() != nil {
+		return
+	}
+	if w.running {
+		select {
+		case w.kick <- struct{}{}:
+		default:
+		}
+		return
+	}
+	w.running = true
+	ctx := q.ctx
+	q.wg.Go(func() { q.work(ctx, w) })
+}
+
+func (q *Queue) work(ctx context.Context, w *worker) {
+	for {
+		b, wait, more := q.take(ctx, w)
+		switch {
+		case !more:
+			return
+		case b == nil:
+			sleep(ctx, wait, w.kick)
+		default:
+			r := newRound(q, b)
+			r.run(ctx)
+			q.deliver(ctx, w, r)
+		}
+	}
+}
+
+func sleep(ctx context.Context, wait time.Duration, kick <-chan struct{}) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-kick:
+	case <-ctx.Done():
+	}
+}
+
+// take returns what is due, or how long to wait, or that the worker's goroutine has nothing left to do.
+func (q *Queue) take(ctx context.Context, w *worker) (b *batch, wait time.Duration, more bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := q.opts.Now()
+	next, found := w.next()
+	if !found || ctx.Err() != nil {
+		w.running = false
+		q.retire(w)
+		return nil, 0, false
+	}
+	if next.After(now) {
+		return nil, next.Sub(now), true
+	}
+	b = &batch{account: w.account, zone: w.key.zone, hearing: now.Sub(q.started) < q.opts.Hearing}
+	for _, e := range w.entries {
+		if e.dirty && !e.due.After(now) && len(b.jobs) < maxBatch {
+			e.dirty, e.running = false, true
+			b.jobs = append(b.jobs, &job{sub: e.sub, want: e.want, full: e.full})
+		} else {
+			b.neighbours = append(b.neighbours, e.sub)
+		}
+	}
+	slices.SortFunc(b.jobs, func(x, y *job) int { return x.sub.Owner.compare(y.sub.Owner) })
+	q.gather(w, b)
+	return b, 0, true
+}
+
+// gather collects what is known of the domains of the batch. Call with the lock.
+func (q *Queue) gather(w *worker, b *batch) {
+	b.families, b.memories = map[dnsrecord.Name][]Submission{}, map[dnsrecord.Name]memory{}
+	for _, j := range b.jobs {
+		domain := j.sub.Domain
+		if _, ok := b.families[domain]; ok {
+			continue
+		}
+		b.memories[domain] = w.domains[domain]
+		for _, e := range q.domains[domain] {
+			b.families[domain] = append(b.families[domain], e.sub)
+		}
+	}
+}
+
+// next returns when the first dirty entry is due. Call with the lock.
+func (w *worker) next() (at time.Time, found bool) {
+	for _, e := range w.entries {
+		if e.dirty && (!found || e.due.Before(at)) {
+			at, found = e.due, true
+		}
+	}
+	if at.Before(w.notBefore) {
+		at = w.notBefore
+	}
+	return at, found
+}
+
+// deliver stores the results and plans the next attempts.
+func (q *Queue) deliver(ctx context.Context, w *worker, r *round) {
+	stale := q.store(ctx, w, r)
+	for key := range stale {
+		q.opts.Accounts.Stale(key)
+	}
+}
+
+func (q *Queue) store(ctx context.Context, w *worker, r *round) map[ProviderKey]bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	stale := map[ProviderKey]bool{}
+	now := q.opts.Now()
+	for _, j := range r.jobs {
+		e, ok := q.entries[j.sub.Owner]
+		if !ok || e.worker != w {
+			continue // forgotten or moved meanwhile
+		}
+		e.running = false
+		if ctx.Err() != nil {
+			e.dirty = true // cut off: no answer at all
+			continue
+		}
+		if r.unauthorized {
+			stale[j.sub.Provider] = true
+		}
+		q.plan(e, j, now)
+		if j.retryAfter > 0 && now.Add(j.retryAfter).After(w.notBefore) {
+			w.notBefore = now.Add(j.retryAfter)
+		}
+		j.result.Fingerprint, j.result.Time = j.want, now
+		q.answer(e, j.result)
+	}
+	if ctx.Err() == nil {
+		q.tellDomains(w, r)
+	}
+	return stale
+}
+
+// plan decides whether and when the entry runs again. Call with the lock.
+func (q *Queue) plan(e *entry, j *job, now time.Time) {
+	if e.dirty || e.want != j.want {
+		// Something else is wanted by now, or a new look at the same.
+		e.dirty, e.due = true, time.Time{}
+		return
+	}
+	if e.full != j.full && !j.result.Settled() {
+		e.dirty, e.due = true, time.Time{} // what is ours has changed meanwhile
+		return
+	}
+	wait, again := q.backoff(j, e.attempts)
+	if !again {
+		e.attempts = 0
+		return
+	}
+	e.attempts++
+	e.dirty, e.due = true, now.Add(wait)
+}
+
+// backoff returns how long to wait before the next attempt, if there is to be one.
+func (q *Queue) backoff(j *job, attempts int) (time.Duration, bool) {
+	first, last := firstRetry, lastRetry
+	var e *Error
+	switch {
+	case errors.As(j.result.Err, &e):
+		if !e.Temporary() {
+			first, last = firstLongRetry, lastLongRetry
+		}
+	case !j.retry:
+		return 0, false
+	}
+	wait := last
+	if attempts < 16 {
+		wait = min(last, first<<attempts)
+	}
+	wait = time.Duration(float64(wait) * (0.75 + 0.5*q.opts.Jitter()))
+	return max(wait, j.retryAfter), true
+}
+
+// tellDomains remembers the markers, and tells the other objects of a domain of
+// a new generation: whoever remembers an old one would take it for a stranger's
+// after a restart. Call with the lock.
+func (q *Queue) tellDomains(w *worker, r *round) {
+	for name, d := range r.domains {
+		if !d.judged || d.standing.Conflict != "" {
+			continue
+		}
+		w.domains[name] = memory{generation: d.standing.Marker.Generation, digests: d.standing.Marker.Digests}
+		for _, e := range w.entries {
+			if e.sub.Domain != name || !e.answered || e.result.MarkerGeneration >= d.standing.Marker.Generation {
+				continue
+			}
+			told := e.result
+			told.MarkerGeneration, told.MarkerValue = d.standing.Marker.Generation, d.standing.Value()
+			q.answer(e, told)
+		}
+	}
+}
+
+// sameResult compares what an owner would act upon.
+func sameResult(a, b Result) bool {
+	if (a.Err == nil) != (b.Err == nil) || a.Err != nil && a.Err.Error() != b.Err.Error() {
+		return false
+	}
+	a.Err, b.Err, a.Time, b.Time = nil, nil, time.Time{}, time.Time{}
+	return reflect.DeepEqual(a, b)
+}
