@@ -19,7 +19,13 @@ ldflags() {
   golangci-lint) echo "-X main.version=${2#v}" ;;
   controller-gen) echo "-X sigs.k8s.io/controller-tools/pkg/version.version=$2" ;;
   kustomize) echo "-X sigs.k8s.io/kustomize/api/provenance.version=$2" ;;
-  helm) echo "-X helm.sh/helm/v3/internal/version.version=$2" ;;
+  helm) # the release's Kubernetes version too: a chart that asks for a newer one than 1.20 would be refused
+    minor=$(go_mod_version k8s.io/client-go | cut -d. -f2)
+    echo "-X helm.sh/helm/v3/internal/version.version=$2"
+    for package in pkg/chartutil pkg/lint/rules; do
+      echo "-X helm.sh/helm/v3/$package.k8sVersionMajor=1 -X helm.sh/helm/v3/$package.k8sVersionMinor=$minor"
+    done
+    ;;
   esac
 }
 
@@ -38,7 +44,7 @@ build() (
   version=$(go_mod_version "$module")
   next=$BIN/.$tool.$$
   trap 'rm -f "$next"' EXIT
-  with_progress "$tool $version" go build -v -trimpath -ldflags "-s -w $(ldflags "$tool" "$version")" -o "$next" "$package"
+  with_progress "$tool $version" go build -v -trimpath -ldflags "-s -w $(ldflags "$tool" "$version" | paste -sd' ')" -o "$next" "$package"
   mv "$next" "$BIN/$tool"
   mark_built "$tool" "$stamp"
 )
