@@ -13,7 +13,7 @@ type ClusterDNSProviderSpec struct {
 	//
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	Grants []Grant `json:"grants,omitempty"`
 }
 

@@ -66,7 +66,7 @@ type LabelSelector struct {
 	//
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:MaxItems=8
 	MatchExpressions []LabelSelectorRequirement `json:"matchExpressions,omitempty"`
 }
 
@@ -89,13 +89,12 @@ type LabelSelectorRequirement struct {
 	//
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:MaxItems=8
 	Values []LabelValue `json:"values,omitempty"`
 }
 
 // LabelKey is the name of a label.
 //
-// +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=317
 // +kubebuilder:validation:XValidation:rule="!format.qualifiedName().validate(self).hasValue()",message="not the name of a label: write name or prefix/name, such as app.kubernetes.io/name"
 type LabelKey = string

@@ -75,7 +75,6 @@ type Cloudflare struct {
 	// Id of the zone, for tokens that may not list zones.
 	//
 	// +optional
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[0-9a-f]{32}$')`,message="not a zone id of Cloudflare: write the 32 hexadecimal digits that the zone's overview page shows"
 	ZoneID string `json:"zoneID,omitempty"`
@@ -88,7 +87,6 @@ type Route53 struct {
 	// AWS region of the API, such as us-east-1.
 	//
 	// +optional
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[a-z]{2}(-[a-z]+)+-[0-9]+$')`,message="not an AWS region: write one such as us-east-1"
 	Region string `json:"region,omitempty"`
@@ -96,7 +94,6 @@ type Route53 struct {
 	// Id of the hosted zone, where several have the same name or zones may not be listed.
 	//
 	// +optional
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^Z[A-Z0-9]+$')`,message="not the id of a hosted zone: write it as Z0123456789ABCDEFGHIJ, without /hostedzone/"
 	HostedZoneID string `json:"hostedZoneID,omitempty"`
@@ -104,7 +101,6 @@ type Route53 struct {
 	// Access key id. Absent: the identity of the operator's pod, for a ClusterDNSProvider only.
 	//
 	// +optional
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[A-Z0-9]+$')`,message="not an access key id: write capital letters and digits, such as AKIAIOSFODNN7EXAMPLE"
 	AccessKeyID string `json:"accessKeyID,omitempty"`
@@ -117,7 +113,6 @@ type Route53 struct {
 	// Role to take on with these credentials.
 	//
 	// +optional
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$')`,message="not the ARN of a role: write it as arn:aws:iam::123456789012:role/name"
 	RoleARN string `json:"roleARN,omitempty"`
@@ -129,7 +124,6 @@ type RFC2136 struct {
 	// 192.0.2.53:5353 or [2001:db8::53]:53.
 	//
 	// +required
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=261
 	// +kubebuilder:validation:XValidation:rule=`isIP(self) || self.matches(r'^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?(:[0-9]{1,5})?$') || (self.matches(r'^\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?$') && isIP(self.substring(1, self.indexOf(']'))))`,message="write the primary server as a name or an IP address, with a port where it is not 53: ns1.example.org, 192.0.2.53:5353 or [2001:db8::53]:53; no scheme"
 	Server string `json:"server"`
@@ -162,7 +156,6 @@ type TSIG struct {
 	// Name of the key, as the server knows it.
 	//
 	// +required
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$')`,message="not the name of a TSIG key: write it as the server's configuration has it, such as operator or operator.example.org"
 	KeyName string `json:"keyName"`
@@ -196,15 +189,13 @@ type PowerDNS struct {
 	// Where the API answers, such as https://pdns.example.org:8081.
 	//
 	// +required
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname() != '' && !self.contains('@')",message="write the address of the API as an http or https URL without a user name, such as https://pdns.example.org:8081"
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHostname().size() > 0 && !self.contains('@')",message="write the address of the API as an http or https URL without a user name, such as https://pdns.example.org:8081"
 	URL string `json:"url"`
 
 	// Id of the server in the API: localhost when absent.
 	//
 	// +optional
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[A-Za-z0-9][A-Za-z0-9._-]*$')`,message="not the id of a server: write it as the API's /servers list has it, such as localhost"
 	ServerID string `json:"serverID,omitempty"`
@@ -220,7 +211,6 @@ type Libdns struct {
 	// Name of the module, such as hetzner.
 	//
 	// +required
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')`,message="not the name of a libdns module: write it as in github.com/libdns/<name>, such as hetzner"
 	Name string `json:"name"`

@@ -3,6 +3,8 @@
 
 package v1alpha1
 
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 // DKIM describes the DKIM keys of a domain and their life.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.keys) || self.keys.exists(k, k.algorithm == 'RSA')",message="an RSA key is needed: several large receivers fail mail that is signed with Ed25519 only; add {algorithm: RSA} to keys or leave keys out"
@@ -82,7 +84,6 @@ type Selectors struct {
 	// Beginning of every selector; the date and a letter for the algorithm follow, as in m20260801r.
 	//
 	// +optional
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=40
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[a-z0-9][a-z0-9-]*$')`,message="a prefix is the beginning of a DNS label: write lower-case letters, digits and hyphens only, beginning with a letter or digit, such as m"
 	Prefix string `json:"prefix,omitempty"`
@@ -141,15 +142,14 @@ type Senders struct {
 //
 // +kubebuilder:validation:XValidation:rule="!(has(self.schedule) && has(self.interval))",message="write either schedule (at these times) or interval (this long after the last rotation), not both"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeZone) || has(self.schedule)",message="timeZone says how to read schedule: add a schedule or remove timeZone"
-// +kubebuilder:validation:XValidation:rule=`!has(self.interval) || !self.interval.matches(r'^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}(\.[0-9]{1,9})?s)?([0-9]{1,6}ms)?$') || self.interval == '' || duration(self.interval) >= duration('24h') || (has(self.allowShortOverlap) && self.allowShortOverlap && duration(self.interval) > duration('0s'))`,message="interval must be 24h or longer, such as 2160h (90 days)"
-// +kubebuilder:validation:XValidation:rule=`!has(self.overlap) || !self.overlap.matches(r'^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}(\.[0-9]{1,9})?s)?([0-9]{1,6}ms)?$') || self.overlap == '' || duration(self.overlap) >= duration('120h') || (has(self.allowShortOverlap) && self.allowShortOverlap)`,message="overlap must be 120h (5 days) or longer, for mail queues hold messages that long and their signatures must still verify; only tests set allowShortOverlap"
-// +kubebuilder:validation:XValidation:rule=`!has(self.tombstone) || !self.tombstone.matches(r'^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}(\.[0-9]{1,9})?s)?([0-9]{1,6}ms)?$') || self.tombstone == '' || duration(self.tombstone) >= duration('48h') || (has(self.allowShortOverlap) && self.allowShortOverlap)`,message="tombstone must be 48h or longer, so that receivers see the revocation; only tests set allowShortOverlap"
+// +kubebuilder:validation:XValidation:rule=`!has(self.interval) || !self.interval.matches(r'^([0-9]{1,6}(\.[0-9]{1,9})?(h|m|s|ms))+$') || duration(self.interval) >= duration('24h') || (has(self.allowShortOverlap) && self.allowShortOverlap && duration(self.interval) > duration('0s'))`,message="interval must be 24h or longer, such as 2160h (90 days)"
+// +kubebuilder:validation:XValidation:rule=`!has(self.overlap) || !self.overlap.matches(r'^([0-9]{1,6}(\.[0-9]{1,9})?(h|m|s|ms))+$') || duration(self.overlap) >= duration('120h') || (has(self.allowShortOverlap) && self.allowShortOverlap)`,message="overlap must be 120h (5 days) or longer, for mail queues hold messages that long and their signatures must still verify; only tests set allowShortOverlap"
+// +kubebuilder:validation:XValidation:rule=`!has(self.tombstone) || !self.tombstone.matches(r'^([0-9]{1,6}(\.[0-9]{1,9})?(h|m|s|ms))+$') || duration(self.tombstone) >= duration('48h') || (has(self.allowShortOverlap) && self.allowShortOverlap)`,message="tombstone must be 48h or longer, so that receivers see the revocation; only tests set allowShortOverlap"
 type Rotation struct {
 	// Times at which to rotate, as in cron: minute hour day month weekday, or @monthly and the like. Absent, and no
 	// interval: by hand only.
 	//
 	// +optional
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=100
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'(?i)^((\*|\?|([0-5]?[0-9])(-([0-5]?[0-9]))?)(/[0-9]{1,2})?(,(\*|\?|([0-5]?[0-9])(-([0-5]?[0-9]))?)(/[0-9]{1,2})?)* +(\*|\?|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/[0-9]{1,2})?(,(\*|\?|([01]?[0-9]|2[0-3])(-([01]?[0-9]|2[0-3]))?)(/[0-9]{1,2})?)* +(\*|\?|(0?[1-9]|[12][0-9]|3[01])(-(0?[1-9]|[12][0-9]|3[01]))?)(/[0-9]{1,2})?(,(\*|\?|(0?[1-9]|[12][0-9]|3[01])(-(0?[1-9]|[12][0-9]|3[01]))?)(/[0-9]{1,2})?)* +(\*|\?|(0?[1-9]|1[0-2]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(-(0?[1-9]|1[0-2]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))?)(/[0-9]{1,2})?(,(\*|\?|(0?[1-9]|1[0-2]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)(-(0?[1-9]|1[0-2]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))?)(/[0-9]{1,2})?)* +(\*|\?|(0?[0-6]|sun|mon|tue|wed|thu|fri|sat)(-(0?[0-6]|sun|mon|tue|wed|thu|fri|sat))?)(/[0-9]{1,2})?(,(\*|\?|(0?[0-6]|sun|mon|tue|wed|thu|fri|sat)(-(0?[0-6]|sun|mon|tue|wed|thu|fri|sat))?)(/[0-9]{1,2})?)*|@(yearly|annually|monthly|weekly|daily|midnight))$')`,message="not a schedule: write five fields (minute hour day month weekday), such as \"0 4 1 */3 *\" for 04:00 on the first of every third month, or @monthly, @yearly; the time zone goes into timeZone, a span of time into interval"
 	Schedule string `json:"schedule,omitempty"`
@@ -157,7 +157,6 @@ type Rotation struct {
 	// Time zone of the schedule, such as Europe/Berlin. Absent: UTC.
 	//
 	// +optional
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule=`self != 'Local' && self.matches(r'^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$')`,message="not a time zone: write a name of the IANA database, such as Europe/Berlin or UTC"
 	TimeZone string `json:"timeZone,omitempty"`
@@ -165,19 +164,28 @@ type Rotation struct {
 	// Rotate this long after the last rotation, such as 2160h. Instead of schedule.
 	//
 	// +optional
-	Interval *Duration `json:"interval,omitempty"`
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^([0-9]{1,6}(\.[0-9]{1,9})?(h|m|s|ms))+$')`,message="write a duration in hours, minutes and seconds, such as 336h (14 days) or 1h30m; there is no unit for days"
+	Interval *metav1.Duration `json:"interval,omitempty"`
 
 	// How long a retired selector stays published, so that mail on its way still verifies. 336h (14 days) when absent,
 	// 120h at least.
 	//
 	// +optional
-	Overlap *Duration `json:"overlap,omitempty"`
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^([0-9]{1,6}(\.[0-9]{1,9})?(h|m|s|ms))+$')`,message="write a duration in hours, minutes and seconds, such as 336h (14 days) or 1h30m; there is no unit for days"
+	Overlap *metav1.Duration `json:"overlap,omitempty"`
 
 	// How long the record then says that the key is revoked (empty p=), before it is deleted. 720h (30 days) when absent,
 	// 48h at least.
 	//
 	// +optional
-	Tombstone *Duration `json:"tombstone,omitempty"`
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^([0-9]{1,6}(\.[0-9]{1,9})?(h|m|s|ms))+$')`,message="write a duration in hours, minutes and seconds, such as 336h (14 days) or 1h30m; there is no unit for days"
+	Tombstone *metav1.Duration `json:"tombstone,omitempty"`
 
 	// Lets overlap, tombstone and interval be shorter than is safe. For tests only: mail that is still on its way then fails.
 	//

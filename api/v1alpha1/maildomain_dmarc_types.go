@@ -127,8 +127,11 @@ type Rollout struct {
 	// How long each stage lasts at least: 720h (30 days) when absent and at least (RFC 9989 section 7.4).
 	//
 	// +optional
-	// +kubebuilder:validation:XValidation:rule=`!self.matches(r'^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}(\.[0-9]{1,9})?s)?([0-9]{1,6}ms)?$') || self == '' || duration(self) >= duration('720h')`,message="minimumStage must be 720h (30 days) or longer: reports need that long to show every sender (RFC 9989 section 7.4)"
-	MinimumStage *Duration `json:"minimumStage,omitempty"`
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=20
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^([0-9]{1,6}(\.[0-9]{1,9})?(h|m|s|ms))+$')`,message="write a duration in hours, minutes and seconds, such as 336h (14 days) or 1h30m; there is no unit for days"
+	// +kubebuilder:validation:XValidation:rule=`!self.matches(r'^([0-9]{1,6}(\.[0-9]{1,9})?(h|m|s|ms))+$') || duration(self) >= duration('720h')`,message="minimumStage must be 720h (30 days) or longer: reports need that long to show every sender (RFC 9989 section 7.4)"
+	MinimumStage *metav1.Duration `json:"minimumStage,omitempty"`
 
 	// People of this domain write to mailing lists. True (when absent) stops the rollout at Quarantine, for Reject breaks
 	// their mail.

@@ -155,6 +155,7 @@ const (
 // +kubebuilder:printcolumn:name="Zone",type=string,priority=1,JSONPath=`.status.zone`
 // +kubebuilder:printcolumn:name="Provider",type=string,priority=1,JSONPath=`.spec.providerRef.name`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 200",message="write a metadata.name of 200 characters or less: the names of keys and Secrets are made from it"
 type MailDomain struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
