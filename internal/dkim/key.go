@@ -129,7 +129,7 @@ func (k KeyPair) Equal(other KeyPair) bool {
 	return k.sha256 == other.sha256
 }
 
-// Signer returns what signs with the private key and tells the public key, and can do nothing else; nil for the zero KeyPair.
+// Signer returns what signs with the private key and tells the public key; nil for the zero KeyPair. It prints as KeyPair does.
 //
 // It is safe for concurrent use.
 func (k KeyPair) Signer() crypto.Signer {

@@ -56,7 +56,7 @@ func ParseTag(spec string) (Tag, error) {
 	}
 	for _, c := range []byte(value) {
 		if (c <= ' ' || c > '~') && strings.IndexByte(blanks, c) < 0 {
-			return Tag{}, fmt.Errorf("tag %s= has the octet %#02x, which is not printable ASCII", Quote(name), c)
+			return Tag{}, fmt.Errorf("tag %s= has the octet %#02x, which is not printable ASCII", name, c)
 		}
 	}
 	return Tag{Name: name, Value: value}, nil
