@@ -6,6 +6,7 @@ package dnsprovider
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -17,6 +18,11 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 )
 
+const (
+	udpTimeout = 2 * time.Second
+	tcpTimeout = 5 * time.Second
+)
+
 // rfc2136 is the driver of a DNS server that takes dynamic updates (RFC 2136).
 // It reads exact names at the primary; AXFR is not needed.
 type rfc2136 struct {
@@ -24,6 +30,8 @@ type rfc2136 struct {
 	update string // "tcp" or "udp", for updates that fit
 	tsig   *tsigKey
 	now    func() time.Time
+
+	udpTimeout, tcpTimeout time.Duration
 }
 
 // tsigKey signs messages (RFC 8945).
@@ -51,7 +59,7 @@ func openRFC2136(ctx context.Context, spec v1alpha1.DNSProviderSpec, opts OpenOp
 	if opts.EndpointAllowed != nil && !opts.EndpointAllowed(server) {
 		return nil, newError(Invalid, nil, fmt.Sprintf("the server %s is not among those that --provider-endpoint-allow names", server))
 	}
-	d := &rfc2136{server: server, update: "tcp", now: opts.Now}
+	d := &rfc2136{server: server, update: "tcp", now: opts.Now, udpTimeout: udpTimeout, tcpTimeout: tcpTimeout}
 	if spec.RFC2136.Transport == v1alpha1.TransportUDP {
 		d.update = "udp"
 	}
@@ -97,3 +105,22 @@ func (d *rfc2136) Zones(context.Context) ([]dnsrecord.Name, error) { return nil,
 
 // MinimumTTL is none.
 func (d *rfc2136) MinimumTTL() uint32 { return 0 }
+
+// Zone returns a zone at the server.
+func (d *rfc2136) Zone(name dnsrecord.Name) Zone { return &rfc2136Zone{rfc2136: d, name: name} }
+
+// Check asks for the SOA of each zone and sends it an update that changes
+// nothing, both signed: so the key is tried, and whether the zone takes updates
+// here. Without zones only the key is tried.
+func (d *rfc2136) Check(ctx context.Context, zones []dnsrecord.Name) error {
+	if len(zones) == 0 {
+		_, err := d.lookup(ctx, "", dns.TypeSOA)
+		return err
+	}
+	var errs []error
+	for _, name := range zones {
+		z := &rfc2136Zone{rfc2136: d, name: name}
+		errs = append(errs, z.check(ctx))
+	}
+	return errors.Join(errs...)
+}
