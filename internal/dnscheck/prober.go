@@ -1,0 +1,430 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dnscheck
+
+import (
+	"context"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+)
+
+// Prober watches targets. Its methods may be called from any goroutine and
+// never wait for the DNS, but for Zone.
+type Prober struct {
+	options  Options
+	surveyor *surveyor
+	kick     chan struct{} // wakes a worker that waits for something to be due
+	wake     *bell
+
+	mu      sync.Mutex
+	targets map[dnsrecord.Name][]*entry
+	owners  map[string][]*entry
+	failing map[place]failing
+}
+
+// entry is a target that someone watches.
+type entry struct {
+	target Target
+	policy Policy
+	owners map[string]bool
+	memory memory
+
+	due     time.Time
+	running bool
+	asked   bool // Sweep was called since the last sweep began
+	gone    bool
+	missed  int // samples in a row that no server answered
+}
+
+// failing is since when a place could not be asked, and when that was seen last.
+type failing struct{ since, last time.Time }
+
+// Bounds of a prober.
+const (
+	maxFailing    = 4096
+	maxMissed     = 3               // samples in a row without an answer before a sweep looks closer
+	surveyTimeout = 5 * time.Minute // a survey that takes longer has failed
+	longestSleep  = time.Minute     // of a worker with nothing due
+)
+
+// New makes a prober; nothing is asked before Start.
+func New(o Options) *Prober {
+	o = o.withDefaults()
+	hasRoute := o.HasRoute
+	if hasRoute == nil {
+		hasRoute = systemRoute
+	}
+	r := &resolver{
+		client: &client{timeout: o.Timeout, hasRoute: hasRoute, pace: newPace(o)},
+		roots:  o.Roots, port: o.Port, now: o.Now,
+		cuts: map[dnsrecord.Name]*cut{}, zones: map[dnsrecord.Name]*zone{},
+	}
+	return &Prober{
+		options: o, surveyor: &surveyor{resolver: r, resolvConf: o.ResolvConf},
+		kick: make(chan struct{}, o.Workers), wake: newBell(),
+		targets: map[dnsrecord.Name][]*entry{}, owners: map[string][]*entry{}, failing: map[place]failing{},
+	}
+}
+
+// Start asks until ctx ends, and returns nil then.
+func (p *Prober) Start(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for range p.options.Workers {
+		group.Go(func() error { p.work(ctx); return nil })
+	}
+	group.Go(func() error { p.wake.ring(ctx); return nil })
+	return group.Wait()
+}
+
+// Wake delivers the owner of a target whose verdict changed, or whose sweep,
+// asked for by Sweep, has ended. An owner who is waiting to be delivered is not queued again.
+func (p *Prober) Wake() <-chan string { return p.wake.out }
+
+// Watch replaces what an owner watches. A target that two owners watch has one
+// verdict; the policy that was given last holds for both.
+func (p *Prober) Watch(owner string, policy Policy, targets []Target) {
+	policy.Nameservers = slices.Clone(policy.Nameservers)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.options.Now()
+	before := p.owners[owner]
+	var after []*entry
+	for _, t := range targets {
+		e := p.entry(t, policy, now)
+		if !slices.Contains(after, e) {
+			after = append(after, e)
+		}
+		e.owners[owner] = true
+	}
+	for _, e := range before {
+		if !slices.Contains(after, e) {
+			delete(e.owners, owner)
+			p.dropUnowned(e)
+		}
+	}
+	p.owners[owner] = after
+	if len(after) == 0 {
+		delete(p.owners, owner)
+	}
+	p.nudge()
+}
+
+// Forget ends everything that an owner watches.
+func (p *Prober) Forget(owner string) { p.Watch(owner, Policy{}, nil) }
+
+// entry finds or makes the entry for a target.
+func (p *Prober) entry(t Target, policy Policy, now time.Time) *entry {
+	if e := p.find(t); e != nil {
+		if !e.policy.equal(policy) {
+			e.policy = policy
+			e.begin(now, p.options.MinimumWait)
+		}
+		return e
+	}
+	e := &entry{target: t, owners: map[string]bool{}, policy: policy}
+	e.begin(now, p.options.MinimumWait)
+	// What stood here until now is what caches hold.
+	for _, old := range p.targets[t.Name] {
+		if old.target.Type == t.Type && old.target.Kind == t.Kind {
+			e.memory.highest = higher(e.memory.highest, old.memory.former(t.Name))
+		}
+	}
+	p.targets[t.Name] = append(p.targets[t.Name], e)
+	return e
+}
+
+// begin sets an entry back to what is known before the first sweep.
+func (e *entry) begin(now time.Time, minimum time.Duration) {
+	e.memory = newMemory(now, minimum)
+	e.due, e.missed = now, 0
+	if e.policy.mode() == None {
+		v := &e.memory.verdict
+		v.State, v.SweptAt = Unchecked, now
+	}
+}
+
+func (p *Prober) find(t Target) *entry {
+	for _, e := range p.targets[t.Name] {
+		if e.target == t {
+			return e
+		}
+	}
+	return nil
+}
+
+func (p *Prober) dropUnowned(e *entry) {
+	if len(e.owners) > 0 {
+		return
+	}
+	e.gone = true
+	left := slices.DeleteFunc(p.targets[e.target.Name], func(o *entry) bool { return o == e })
+	p.targets[e.target.Name] = left
+	if len(left) == 0 {
+		delete(p.targets, e.target.Name)
+	}
+}
+
+// Verdict returns what is known about a target; false if nobody watches it.
+// The slices in it are shared: they are not to be changed.
+func (p *Prober) Verdict(t Target) (Verdict, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.find(t); e != nil {
+		return e.memory.verdict, true
+	}
+	return Verdict{}, false
+}
+
+// Sweep asks for a full sweep of a target that begins after this call, with
+// its zone's servers found anew. Wake tells when it has ended, and
+// Verdict.SweptAt is then not before this call.
+func (p *Prober) Sweep(t Target) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.find(t)
+	if e == nil {
+		return
+	}
+	e.asked, e.due = true, p.options.Now()
+	if e.policy.mode() == None {
+		e.asked, e.memory.verdict.SweptAt = false, e.due
+		p.wake.add(slices.Collect(maps.Keys(e.owners)))
+	}
+	p.nudge()
+}
+
+// Zone finds the zone that a name is in, by asking the authoritative servers
+// from the root on. It waits for them; what it learns is kept as long as the
+// TTL allows.
+func (p *Prober) Zone(ctx context.Context, name dnsrecord.Name) (ZoneInfo, error) {
+	z, err := p.surveyor.resolver.walk().zone(ctx, name)
+	if err != nil {
+		return ZoneInfo{}, err
+	}
+	return z.ZoneInfo, nil
+}
+
+// nudge wakes a worker; when all have been nudged there is nothing to add.
+func (p *Prober) nudge() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// work surveys what is due until ctx ends.
+func (p *Prober) work(ctx context.Context) {
+	for ctx.Err() == nil {
+		e, sleep := p.take()
+		if e != nil {
+			p.check(ctx, e)
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-p.kick:
+		case <-p.options.After(sleep):
+		}
+	}
+}
+
+// take returns an entry that is due, or how long none will be.
+func (p *Prober) take() (*entry, time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.options.Now()
+	var next *entry
+	due := 0
+	for _, entries := range p.targets {
+		for _, e := range entries {
+			if e.running || e.policy.mode() == None {
+				continue
+			}
+			if !e.due.After(now) {
+				due++
+			}
+			if next == nil || e.due.Before(next.due) {
+				next = e
+			}
+		}
+	}
+	switch {
+	case next == nil:
+		return nil, longestSleep
+	case due == 0:
+		return nil, min(next.due.Sub(now), longestSleep)
+	}
+	if due > 1 {
+		p.nudge()
+	}
+	next.running = true
+	return next, 0
+}
+
+// check surveys one entry: a sample while all is well, else a full sweep.
+func (p *Prober) check(ctx context.Context, e *entry) {
+	p.mu.Lock()
+	began, asked, policy := p.options.Now(), e.asked, e.policy
+	e.asked = false
+	steady := e.memory.verdict.State == Verified && !asked
+	p.mu.Unlock()
+
+	if steady && p.sample(ctx, e, policy) {
+		p.reschedule(e)
+		return
+	}
+	if asked {
+		p.refresh(e)
+	}
+	s, err := p.survey(ctx, e, policy, p.surveyor.sweep)
+	if err != nil {
+		p.reschedule(e)
+		return
+	}
+	p.settle(e, policy, s, began, asked)
+}
+
+// refresh makes the next sweep find the servers of every zone involved anew.
+func (p *Prober) refresh(e *entry) {
+	p.surveyor.resolver.forget(e.target.Name)
+	p.mu.Lock()
+	servers := e.memory.verdict.Servers
+	p.mu.Unlock()
+	for _, s := range servers {
+		p.surveyor.resolver.forget(s.Asked)
+	}
+}
+
+type surveyFunc func(context.Context, Target, Policy) (survey, error)
+
+// survey runs one survey; the error is that the program ends.
+func (p *Prober) survey(ctx context.Context, e *entry, policy Policy, run surveyFunc) (survey, error) {
+	limited, cancel := context.WithTimeout(ctx, surveyTimeout)
+	defer cancel()
+	s, err := run(limited, e.target, policy)
+	if err != nil && ctx.Err() == nil {
+		return survey{nodes: []node{{name: e.target.Name, failure: "the name servers for " + e.target.Name.String() + " take too long to answer"}}}, nil
+	}
+	return s, err
+}
+
+// sample asks one server of each name, and says whether that is enough.
+func (p *Prober) sample(ctx context.Context, e *entry, policy Policy) bool {
+	s, err := p.survey(ctx, e, policy, p.surveyor.sample)
+	if err != nil {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.noteFailing(s)
+	switch state := sampled(e.target, s); state {
+	case Verified:
+		e.missed = 0
+		return true
+	case Unreachable:
+		e.missed++
+		return e.missed < maxMissed
+	default:
+		return false
+	}
+}
+
+// sampled is the state of a sample: that of the last answer at every node, the
+// only one that said something, if any did.
+func sampled(t Target, s survey) State {
+	for i, n := range s.nodes {
+		s.nodes[i].answers = n.answers[max(0, len(n.answers)-1):]
+	}
+	return judge(t, s, patience{}).state
+}
+
+// settle takes a full sweep in.
+func (p *Prober) settle(e *entry, policy Policy, s survey, began time.Time, asked bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.options.Now()
+	p.noteFailing(s)
+	if e.gone || !e.policy.equal(policy) {
+		e.running = false
+		p.nudge()
+		return
+	}
+	f := judge(e.target, s, patience{now: now, since: p.since(s), limit: p.options.Patience, strict: policy.Strict})
+	changed := e.memory.remember(f, began, now, p.options.MinimumWait)
+	e.missed = 0
+	p.plan(e, now)
+	if changed || asked {
+		p.wake.add(slices.Collect(maps.Keys(e.owners)))
+	}
+}
+
+// reschedule plans the next check after one that brought nothing new.
+func (p *Prober) reschedule(e *entry) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.plan(e, p.options.Now())
+}
+
+// plan says when an entry is due again; the caller holds the lock.
+func (p *Prober) plan(e *entry, now time.Time) {
+	o := p.options
+	e.running = false
+	switch {
+	case e.asked:
+		e.due = now
+	case e.memory.verdict.State == Verified && e.missed == 0:
+		e.due = now.Add(steadyDelay(o.Interval, rand.Float64())) //nolint:gosec // jitter is no secret
+	case e.memory.verdict.State == Verified:
+		e.due = now.Add(o.RetryMax)
+	default:
+		e.due = now.Add(retryDelay(now.Sub(e.memory.unverifiedSince), o.RetryMin, o.RetryMax, o.Interval))
+	}
+	p.nudge()
+}
+
+// noteFailing remembers which places could not be asked; the caller holds the
+// lock. A failure long after the last one begins anew: nobody looked in between.
+func (p *Prober) noteFailing(s survey) {
+	now := p.options.Now()
+	memory := 3 * p.options.Interval
+	if len(p.failing) > maxFailing {
+		maps.DeleteFunc(p.failing, func(_ place, f failing) bool { return now.Sub(f.last) > memory })
+	}
+	for _, n := range s.nodes {
+		for _, a := range n.answers {
+			at := place{n.zone, a.server.Addr}
+			f, known := p.failing[at]
+			switch {
+			case a.said != saidNothing:
+				delete(p.failing, at)
+			case !known && len(p.failing) >= 2*maxFailing: // no patience to spare: it goes on blocking
+			case !known || now.Sub(f.last) > memory:
+				p.failing[at] = failing{now, now}
+			default:
+				p.failing[at] = failing{f.since, now}
+			}
+		}
+	}
+}
+
+// since is the part of p.failing that a survey is about.
+func (p *Prober) since(s survey) map[place]time.Time {
+	out := map[place]time.Time{}
+	for _, n := range s.nodes {
+		for _, a := range n.answers {
+			at := place{n.zone, a.server.Addr}
+			if f, ok := p.failing[at]; ok {
+				out[at] = f.since
+			}
+		}
+	}
+	return out
+}
