@@ -39,6 +39,24 @@ type Case struct {
 // Cases reads the fixtures that match the pattern; a pattern that matches none is a failure.
 func Cases(tb testing.TB, pattern string) []Case {
 	tb.Helper()
+	cases := Raw(tb, pattern)
+	for i, c := range cases {
+		zone, found := c.Fields["zone"]
+		if !found {
+			continue
+		}
+		value, err := dnsrecord.ParseTXT(zone)
+		if err != nil {
+			tb.Fatalf("%s: %v", c.Name, err)
+		}
+		cases[i].Value = value
+	}
+	return cases
+}
+
+// Raw is Cases for fixtures whose zone line may be broken: Value stays empty.
+func Raw(tb testing.TB, pattern string) []Case {
+	tb.Helper()
 	paths, err := filepath.Glob(pattern)
 	if err != nil || len(paths) == 0 {
 		tb.Fatalf("no fixture matches %s: %v", pattern, err)
@@ -51,11 +69,6 @@ func Cases(tb testing.TB, pattern string) []Case {
 		}
 		c := parse(string(text))
 		c.Name = strings.ReplaceAll(strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)), "-", " ")
-		if zone, found := c.Fields["zone"]; found {
-			if c.Value, err = dnsrecord.ParseTXT(zone); err != nil {
-				tb.Fatalf("%s: %v", path, err)
-			}
-		}
 		cases = append(cases, c)
 	}
 	return cases
