@@ -53,16 +53,13 @@ func (c Claim) Judge(read dnsrecord.Set) Standing {
 		s.Marker.Generation = max(s.Marker.Generation, f.Generation)
 		s.Marker.Digests = sortedSet(append(s.Marker.Digests, f.Digests...))
 	}
-	// Two markers of ours are a write that a provider did by halves.
-	s.stale = len(found) > 1
 	if s.Conflict, s.Unknown = c.conflict(found); s.Conflict != "" {
 		// A generation that we have not accepted must not be remembered as ours.
 		s.Marker = Marker{Owner: c.Owner, Generation: c.Remembered}
 		return s
 	}
-	if slices.ContainsFunc(found, func(f foundMarker) bool { return f.Owner != c.Owner }) {
-		s.stale = true
-	}
+	// Two markers of ours are a write that a provider did by halves.
+	s.stale = len(found) > 1 || slices.ContainsFunc(found, func(f foundMarker) bool { return f.Owner != c.Owner })
 	return s
 }
 
@@ -115,7 +112,7 @@ func markersIn(read dnsrecord.Set) ([]foundMarker, error) {
 
 // Lacks reports whether the marker has to be written before records with these digests are.
 func (s Standing) Lacks(digests []string) bool {
-	return s.stale && len(s.values) > 0 || slices.ContainsFunc(digests, func(d string) bool { return !s.Marker.Lists(d) })
+	return s.stale || slices.ContainsFunc(digests, func(d string) bool { return !s.Marker.Lists(d) })
 }
 
 // With returns the marker of the next generation that lists these digests too.
