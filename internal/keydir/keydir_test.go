@@ -5,7 +5,9 @@ package keydir
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
@@ -122,6 +124,25 @@ func TestWhatIsEncodedIsReadBack(t *testing.T) {
 			t.Fatalf("read back (-want +got):\n%s", diff)
 		}
 	})
+}
+
+func TestTheOperatorReadsBackWhatSignersRead(t *testing.T) {
+	keys := pairs(t)
+	rapid.Check(t, func(t *rapid.T) {
+		d := drawDomain(t, keys)
+		data, err := Encode(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Decode(data, d.Domain)
+		mounted := Read(fsOf(data)).Domains[d.Domain]
+		if err != nil || got.Required != mounted.Required || len(got.Keys) != len(mounted.Keys) {
+			t.Fatalf("decoded %+v (%v), signers read %+v", got, err, mounted)
+		}
+	})
+	if _, err := Decode(nil, "example.org"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a Secret without the domain gives %v", err)
+	}
 }
 
 func TestTwoDomainsNeverShareADataKey(t *testing.T) {

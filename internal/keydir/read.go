@@ -59,7 +59,7 @@ func Read(fsys fs.FS) Tree {
 			tree.Problems[e.Name()] = fmt.Errorf("%s: the file name is not that of a domain: %w", e.Name(), err)
 			continue
 		}
-		if d, err := readDomain(fsys, domain); err != nil {
+		if d, err := readDomain(filesOf(fsys), domain); err != nil {
 			tree.Problems[domain.String()] = fmt.Errorf("%s: %w", e.Name(), err)
 		} else {
 			tree.Domains[domain] = d
@@ -68,8 +68,8 @@ func Read(fsys fs.FS) Tree {
 	return tree
 }
 
-func readDomain(fsys fs.FS, domain dnsrecord.Name) (Domain, error) {
-	text, err := readFile(fsys, DocumentName(domain), maxDocument)
+func readDomain(read files, domain dnsrecord.Name) (Domain, error) {
+	text, err := read(DocumentName(domain), maxDocument)
 	if err != nil {
 		return Domain{}, err
 	}
@@ -85,7 +85,7 @@ func readDomain(fsys fs.FS, domain dnsrecord.Name) (Domain, error) {
 		return Domain{}, err
 	}
 	for _, k := range doc.Keys {
-		key, err := readKey(fsys, k)
+		key, err := readKey(read, k)
 		if err != nil {
 			return Domain{}, fmt.Errorf("selector %s: %w", k.Selector, err)
 		}
@@ -150,7 +150,7 @@ func (s *sendersDocument) parse() (*Senders, error) {
 // signatureNames are the algorithms by their name in a=.
 var signatureNames = []dkim.Algorithm{dkim.RSA, dkim.Ed25519}
 
-func readKey(fsys fs.FS, k keyDocument) (Key, error) {
+func readKey(read files, k keyDocument) (Key, error) {
 	known := slices.ContainsFunc(signatureNames, func(a dkim.Algorithm) bool { return a.SignatureName() == k.Algorithm })
 	if !known {
 		return Key{}, fmt.Errorf("algorithm %s is unknown", dnsrecord.Quote(k.Algorithm))
@@ -158,7 +158,7 @@ func readKey(fsys fs.FS, k keyDocument) (Key, error) {
 	if k.File == "" || strings.ContainsAny(k.File, `/\`) || strings.HasPrefix(k.File, ".") {
 		return Key{}, fmt.Errorf("file %s is not the name of a file beside the document", dnsrecord.Quote(k.File))
 	}
-	text, err := readFile(fsys, k.File, maxKeyFile)
+	text, err := read(k.File, maxKeyFile)
 	if err != nil {
 		return Key{}, err
 	}
@@ -170,6 +170,35 @@ func readKey(fsys fs.FS, k keyDocument) (Key, error) {
 		return Key{}, fmt.Errorf("file %s holds a key for %s, and algorithm says %s", dnsrecord.Quote(k.File), got, k.Algorithm)
 	}
 	return Key{Selector: k.Selector, Pair: pair}, nil
+}
+
+// files reads a file of at most limit octets: of a mounted directory, or of a Secret's data.
+type files func(name string, limit int64) ([]byte, error)
+
+func filesOf(fsys fs.FS) files {
+	return func(name string, limit int64) ([]byte, error) { return readFile(fsys, name, limit) }
+}
+
+// Decode reads one domain from the data of a Secret, as the operator does before it changes anything. The error wraps
+// fs.ErrNotExist if the Secret has no such domain.
+func Decode(data map[string][]byte, domain dnsrecord.Name) (Domain, error) {
+	if _, ok := data[DocumentName(domain)]; !ok {
+		return Domain{}, fmt.Errorf("%s: %w", DocumentName(domain), fs.ErrNotExist)
+	}
+	d, err := readDomain(func(name string, limit int64) ([]byte, error) {
+		text, ok := data[name]
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("file %s is missing", dnsrecord.Quote(name))
+		case int64(len(text)) > limit:
+			return nil, fmt.Errorf("file %s is larger than %d octets", dnsrecord.Quote(name), limit)
+		}
+		return text, nil
+	}, domain)
+	if err != nil {
+		return Domain{}, fmt.Errorf("%s: %w", DocumentName(domain), err)
+	}
+	return d, nil
 }
 
 // readFile reads a regular file of bounded size; anything else could block or never end.
