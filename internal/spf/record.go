@@ -72,7 +72,7 @@ func New(mechanisms []string, all Qualifier) (Record, error) {
 	for _, s := range mechanisms {
 		mechanism, err := ParseMechanism(s)
 		if err == nil {
-			err = mechanism.discouraged()
+			err = mechanism.discouraged(dnsrecord.Quote(s))
 		}
 		if err != nil {
 			return Record{}, err
@@ -97,9 +97,8 @@ func New(mechanisms []string, all Qualifier) (Record, error) {
 	return record, nil
 }
 
-// discouraged says why a mechanism that a receiver would understand should not be published.
-func (m Mechanism) discouraged() error {
-	text := dnsrecord.Quote(m.String())
+// discouraged says why a mechanism that a receiver would understand should not be published; text is how it was written.
+func (m Mechanism) discouraged(text string) error {
 	switch {
 	case m.Name == All:
 		return fmt.Errorf("SPF mechanism %s: what happens to everyone else has a field of its own, all: Fail, SoftFail or Neutral", text)
