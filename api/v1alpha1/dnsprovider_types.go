@@ -351,7 +351,7 @@ type DNSProvider struct {
 	// The account that is used.
 	//
 	// +required
-	// +kubebuilder:validation:XValidation:rule="!has(self.route53) || has(self.route53.secretAccessKeySecretRef)",message="route53 needs accessKeyID and secretAccessKeySecretRef in a DNSProvider: the identity of the operator's pod is for a ClusterDNSProvider alone"
+	// +kubebuilder:validation:XValidation:rule="!has(self.route53) || has(self.route53.accessKeyID) || has(self.route53.secretAccessKeySecretRef)",message="route53 needs accessKeyID and secretAccessKeySecretRef in a DNSProvider: the identity of the operator's pod is for a ClusterDNSProvider alone"
 	Spec DNSProviderSpec `json:"spec"`
 
 	// How the account stands, written by the operator.

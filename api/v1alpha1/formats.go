@@ -10,7 +10,7 @@ package v1alpha1
 //
 // +kubebuilder:validation:MaxLength=253
 // +kubebuilder:validation:XValidation:rule="!isIP(self)",message="this is an IP address, not a mail domain: write the name after the @ of your mail addresses, such as example.org"
-// +kubebuilder:validation:XValidation:rule="self.contains('.')",message="a single label is not a mail domain: write the whole name, such as example.org"
+// +kubebuilder:validation:XValidation:rule="isIP(self) || self.contains('.')",message="a single label is not a mail domain: write the whole name, such as example.org"
 // +kubebuilder:validation:XValidation:rule=`isIP(self) || !self.contains('.') || (self.matches(r'^([\p{L}\p{N}]([\p{L}\p{N}\p{M}-]*[\p{L}\p{N}\p{M}])?\.)*[\p{L}\p{N}]([\p{L}\p{N}\p{M}-]*[\p{L}\p{N}\p{M}])?$') && !self.matches(r'\.[0-9]+$') && self.split('.').all(l, size(l) <= 63))`,message="not a mail domain: write labels of letters, digits and inner hyphens, at most 63 characters each, joined by single dots, such as example.org or bücher.example; no scheme, no @, no underscore, no wildcard, no final dot"
 type DomainName = string
 

@@ -138,6 +138,14 @@ func checkChanges(t *testing.T, manifest string, cases []change) {
 	}
 }
 
+// dryRunStrict tries a creation and refuses fields that the schema does not know, as kubectl does.
+type dryRunStrict struct{}
+
+func (dryRunStrict) ApplyToCreate(options *client.CreateOptions) {
+	client.DryRunAll.ApplyToCreate(options)
+	client.FieldValidation("Strict").ApplyToCreate(options)
+}
+
 func orEmpty(patch string) string {
 	if patch == "" {
 		return "{}"
