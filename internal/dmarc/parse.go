@@ -26,8 +26,8 @@ func Is(value string) bool {
 //
 // Tags that the RFC does not know are passed over; so are tags with a wrong value, each with an entry in Problems. Names of
 // tags and the words in their values have no case, DMARC1 has. It is an error if v=DMARC1 is not first, a tag is there
-// twice, or the record is longer than MaxRecord: a receiver takes no policy from it. Where sp or np are wrong and there is nowhere to report
-// to, it is an error as well, and so is p; where there is, a receiver acts as if the record said p=none, and so does Parse.
+// twice, or the record is longer than MaxRecord: a receiver takes no policy from it. A wrong p, sp or np is an error too, unless rua
+// says where to report: then a receiver acts as if the record said p=none, and so does Parse.
 func Parse(value string) (Record, error) {
 	record, err := parse(value)
 	if err != nil {
@@ -78,6 +78,10 @@ func (p *parser) problem(format string, args ...any) {
 
 // result applies RFC 9989 §4.10.1: a wrong policy next to somewhere to report to is p=none, else no policy at all.
 func (p *parser) result() (Record, error) {
+	if !p.badPolicy && p.record.Policy == "" && p.record.SubdomainPolicy+p.record.NonexistentSubdomainPolicy != "" {
+		p.problem("p= is missing beside sp= or np=")
+		p.badPolicy = true
+	}
 	if !p.badPolicy {
 		return p.record, nil
 	}
@@ -159,7 +163,7 @@ func oneOf[S ~string](p *parser, name, value string, known ...S) S {
 func (p *parser) uris(name, value string) []ReportURI {
 	var uris []ReportURI
 	for item := range strings.SplitSeq(value, ",") {
-		uri, err := ParseReportURI(dropSize(dnsrecord.TrimBlanks(item)))
+		uri, err := ParseReportURI(dnsrecord.TrimBlanks(item))
 		if err != nil {
 			p.problem("%s=: %s", name, err)
 			continue
@@ -167,20 +171,6 @@ func (p *parser) uris(name, value string) []ReportURI {
 		uris = append(uris, uri)
 	}
 	return uris
-}
-
-// dropSize takes off the greatest size of a report, such as !10m, which RFC 9989 §4.8 tells readers to ignore.
-func dropSize(uri string) string {
-	i := strings.LastIndexByte(uri, '!')
-	if i < 0 {
-		return uri
-	}
-	size := strings.ToLower(uri[i+1:])
-	digits := strings.TrimRight(size, "kmgt")
-	if digits == "" || len(size)-len(digits) > 1 || strings.Trim(digits, "0123456789") != "" {
-		return uri
-	}
-	return uri[:i]
 }
 
 func (p *parser) options(value string) []FailureOption {

@@ -25,7 +25,8 @@ type ReportURI string
 
 // ParseReportURI reads a report URI, such as mailto:dmarc@example.org.
 //
-// Characters that a record cannot hold become percent-encoded, a domain becomes lower-case A-labels. Errors say what to write instead.
+// Characters that a record cannot hold become percent-encoded, a domain becomes lower-case A-labels, and the greatest size that RFC 7489
+// allowed at the end (!10m) is left out. Errors say what to write instead.
 func ParseReportURI(s string) (ReportURI, error) {
 	uri, err := parseReportURI(s)
 	if err != nil {
@@ -38,7 +39,7 @@ func parseReportURI(s string) (ReportURI, error) {
 	if len(s) > maxURI {
 		return "", fmt.Errorf("is longer than %d octets", maxURI)
 	}
-	scheme, rest, found := strings.Cut(s, ":")
+	scheme, rest, found := strings.Cut(dropSize(s), ":")
 	switch {
 	case s == "":
 		return "", errors.New("is empty: write mailto:ADDRESS")
@@ -51,6 +52,20 @@ func parseReportURI(s string) (ReportURI, error) {
 	default:
 		return "", errors.New("has neither of the schemes mailto: and https:, and receivers ignore others")
 	}
+}
+
+// dropSize takes off the greatest size of a report, such as !10m, which RFC 9989 §4.8 tells readers to ignore.
+func dropSize(uri string) string {
+	i := strings.LastIndexByte(uri, '!')
+	if i < 0 {
+		return uri
+	}
+	size := strings.ToLower(uri[i+1:])
+	digits := strings.TrimRight(size, "kmgt")
+	if digits == "" || len(size)-len(digits) > 1 || strings.Trim(digits, "0123456789") != "" {
+		return uri
+	}
+	return uri[:i]
 }
 
 // parseMailto reads addr-spec ["?" fields] (RFC 6068 §2).
@@ -111,12 +126,12 @@ func checkLocalPart(local string) error {
 // parseHTTPS reads "//" host [":" port] [path] ["?" query] (RFC 9110 §4.2.2).
 func parseHTTPS(rest string) (ReportURI, error) {
 	rest, found := strings.CutPrefix(rest, "//")
-	if !found {
-		return "", errors.New("has no host: write https://HOST/PATH")
-	}
 	end := strings.IndexAny(rest, "/?#")
 	if end < 0 {
 		end = len(rest)
+	}
+	if !found || end == 0 {
+		return "", errors.New("has no host: write https://HOST/PATH")
 	}
 	if strings.Contains(rest[:end], "@") {
 		return "", errors.New("has a user name or password: a record is public")
