@@ -6,6 +6,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"os"
 	"strings"
@@ -114,11 +115,7 @@ func checkChanges(t *testing.T, manifest string, cases []change) {
 			if err := c.Create(t.Context(), standing); err != nil {
 				t.Fatalf("the object before the change was refused: %v", err)
 			}
-			defer func() {
-				if err := c.Delete(t.Context(), standing); err != nil {
-					t.Error(err)
-				}
-			}()
+			deleteAfter(t, c, standing)
 			if tc.status != "" {
 				if err := c.Status().Patch(t.Context(), standing, client.RawPatch("application/merge-patch+json", asJSON(t, tc.status))); err != nil {
 					t.Fatal(err)
@@ -136,6 +133,16 @@ func checkChanges(t *testing.T, manifest string, cases []change) {
 			checkRefusal(t, err, tc.want)
 		})
 	}
+}
+
+// deleteAfter deletes an object when the test is over; the test's own context has ended by then.
+func deleteAfter(t *testing.T, c client.Client, standing client.Object) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := c.Delete(context.WithoutCancel(t.Context()), standing); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // dryRunStrict tries a creation and refuses fields that the schema does not know, as kubectl does.
