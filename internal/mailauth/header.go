@@ -71,6 +71,8 @@ const (
 	maxHeaderOctets = 1 << 20
 	// maxHeaderFields bounds h=: no honest message has so many fields worth signing.
 	maxHeaderFields = 512
+	// maxAuthors bounds how many From fields are told apart: more than one is wrong already.
+	maxAuthors = 4
 )
 
 // ErrHeaderTooLarge says that the fields to sign are more than a signer keeps.
@@ -106,19 +108,23 @@ func (h *Header) Add(name string, value []byte) {
 	name = strings.TrimRight(name, " \t")
 	h.look(name, value)
 	lower := strings.ToLower(name)
-	if coverageOf[lower] == never || h.err != nil {
+	if coverageOf[lower] == never {
 		return
 	}
 	canonical := canonicalField(make([]byte, 0, len(name)+len(value)+1), name, value)
+	// Who the author is stays known of a message that cannot be signed.
+	if lower == "from" && len(h.from) < maxAuthors {
+		h.from = append(h.from, canonical[len("from:"):])
+	}
+	if h.err != nil {
+		return
+	}
 	h.size += len(canonical)
 	if h.size > maxHeaderOctets || len(h.fields) >= maxHeaderFields {
 		h.err = ErrHeaderTooLarge
 		return
 	}
 	h.fields = append(h.fields, field{lower, canonical})
-	if lower == "from" {
-		h.from = append(h.from, canonical[len("from:"):])
-	}
 }
 
 // look notes what an MTA may change. RFC 5322 §2.1.1 counts the octets of each line.
@@ -140,7 +146,7 @@ func (h *Header) look(name string, value []byte) {
 	}
 }
 
-// From returns the values of the From fields, unfolded, from top to bottom.
+// From returns the values of the From fields, unfolded, from top to bottom; of many only the first.
 func (h *Header) From() []string {
 	values := make([]string, len(h.from))
 	for i, v := range h.from {

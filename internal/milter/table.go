@@ -1,0 +1,239 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package milter
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
+	"github.com/maildomain-operator/maildomain-operator/internal/mailauth"
+)
+
+// Table is who signs with what, as it was at one moment. It never changes.
+type Table struct {
+	// Read is when the key tree was last read.
+	Read time.Time
+	// Blind is why domains may exist that the table does not have: a directory is missing or empty.
+	Blind string
+	// Faults are what is wrong with directories, files and domains, sorted.
+	Faults []Fault
+
+	entries map[dnsrecord.Name]*Entry
+}
+
+// Fault is one thing that is wrong with the key tree.
+type Fault struct {
+	Subject string `json:"subject"` // a directory, a file or a domain
+	Message string `json:"message"`
+}
+
+// Entry is one domain of a table.
+type Entry struct {
+	keydir.Domain
+
+	// Since is when the domain took this form.
+	Since time.Time
+	// Fault is why the domain could not be read the last time; what it had then holds.
+	Fault string
+	// Unread marks a domain that was never read well: nothing is known but that it exists.
+	Unread bool
+
+	keys     []mailauth.Key
+	keySince []time.Time
+}
+
+// Find returns the entry that speaks for a domain: its own, or that of the
+// nearest parent that has one, if it allows sub-domains. Nil: nobody speaks for it.
+func (t *Table) Find(domain dnsrecord.Name) *Entry {
+	for name := domain; !name.IsRoot(); name = name.Parent() {
+		e := t.entries[name]
+		switch {
+		case e == nil:
+		case name == domain || e.Subdomains || e.Unread: // It may allow them: unknown is not absent.
+			return e
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
+// Entries lists the domains of the table by name.
+func (t *Table) Entries() []*Entry {
+	entries := make([]*Entry, 0, len(t.entries))
+	for _, e := range t.entries {
+		entries = append(entries, e)
+	}
+	slices.SortFunc(entries, func(a, b *Entry) int { return strings.Compare(a.Domain.Domain.String(), b.Domain.Domain.String()) })
+	return entries
+}
+
+// Empty tells whether the table has no domain.
+func (t *Table) Empty() bool { return len(t.entries) == 0 }
+
+// Live holds the table that new messages begin with.
+type Live struct {
+	// RequireSenders makes a domain without senders a fault: several tenants share the tree.
+	RequireSenders bool
+
+	mu    sync.Mutex // of Apply
+	table atomic.Pointer[Table]
+}
+
+// Table returns the table of now, never nil.
+func (l *Live) Table() *Table {
+	if t := l.table.Load(); t != nil {
+		return t
+	}
+	return &Table{Blind: "the key tree was not read yet"}
+}
+
+// Change is what a reading changed about one domain.
+type Change struct {
+	Domain dnsrecord.Name
+	Entry  *Entry // nil: the domain left the tree
+}
+
+// Apply takes what the directories say and returns what it changed, sorted by domain.
+//
+// Each domain swaps on its own. One that cannot be read keeps what it had, and
+// says so; one that never could be read is there as Unread, so that its mail
+// waits. What a directory held goes when the directory is missing or empty.
+func (l *Live) Apply(sources []keydir.Source, now time.Time) []Change {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old := l.Table()
+	next := &Table{Read: now, entries: map[dnsrecord.Name]*Entry{}}
+	found := l.collect(next, sources)
+	for name, f := range found {
+		next.entries[name] = nextEntry(old.entries[name], f, name, now)
+		if f.fault != "" {
+			next.Faults = append(next.Faults, Fault{name.String(), f.fault})
+		}
+	}
+	if next.Blind == "" && next.Empty() {
+		next.Blind = "the key tree holds no domain"
+	}
+	slices.SortFunc(next.Faults, func(a, b Fault) int { return strings.Compare(a.Subject+"\x00"+a.Message, b.Subject+"\x00"+b.Message) })
+	l.table.Store(next)
+	return changes(old, next)
+}
+
+// reading is what one domain's files said.
+type reading struct {
+	domain keydir.Domain
+	fault  string
+	dir    string
+}
+
+// collect brings the directories together and notes the faults that are no domain's.
+func (l *Live) collect(next *Table, sources []keydir.Source) map[dnsrecord.Name]reading {
+	found := map[dnsrecord.Name]reading{}
+	add := func(name dnsrecord.Name, r reading) {
+		if other, twice := found[name]; twice {
+			r.fault = fmt.Sprintf("is in %s and in %s: take it out of one", other.dir, r.dir)
+		}
+		found[name] = r
+	}
+	if len(sources) == 0 {
+		next.Blind = "no key directory is given"
+	}
+	for _, s := range sources {
+		switch {
+		case s.Tree.Unreadable != nil:
+			next.blind(s.Dir, s.Tree.Unreadable.Error())
+		case s.Tree.Empty():
+			next.blind(s.Dir, "the key directory holds no domain")
+		}
+		for name, d := range s.Tree.Domains {
+			r := reading{domain: d, dir: s.Dir}
+			if l.RequireSenders && d.Senders == nil {
+				r.fault = "has no senders: they are required where several tenants share a signer"
+			}
+			add(name, r)
+		}
+		for subject, err := range s.Tree.Problems {
+			if name, isDomain := keydir.DomainOf(keydir.DocumentName(dnsrecord.Name(subject))); isDomain && !strings.HasSuffix(subject, ".json") {
+				add(name, reading{fault: err.Error(), dir: s.Dir})
+				continue
+			}
+			next.Faults = append(next.Faults, Fault{subject, err.Error()})
+		}
+	}
+	return found
+}
+
+func (t *Table) blind(dir, why string) {
+	if t.Blind == "" {
+		t.Blind = dir + ": " + why
+	}
+	t.Faults = append(t.Faults, Fault{dir, why})
+}
+
+// nextEntry is what a domain becomes by a reading.
+func nextEntry(old *Entry, r reading, name dnsrecord.Name, now time.Time) *Entry {
+	switch {
+	case r.fault == "":
+		return newEntry(old, r.domain, now)
+	case old == nil:
+		return &Entry{Domain: keydir.Domain{Domain: name, Required: true}, Since: now, Fault: r.fault, Unread: true}
+	}
+	kept := *old
+	kept.Fault = r.fault
+	return &kept
+}
+
+// newEntry takes a domain as it was read; what did not change keeps its date.
+func newEntry(old *Entry, d keydir.Domain, now time.Time) *Entry {
+	e := &Entry{Domain: d, Since: now}
+	if old != nil && sameDomain(old.Domain, d) && !old.Unread {
+		e.Since = old.Since
+	}
+	for _, k := range d.Keys {
+		since := now
+		if old != nil {
+			i := slices.IndexFunc(old.Keys, func(o keydir.Key) bool { return sameKey(o, k) })
+			if i >= 0 {
+				since = old.keySince[i]
+			}
+		}
+		e.keySince = append(e.keySince, since)
+		e.keys = append(e.keys, mailauth.Key{Selector: k.Selector, Algorithm: k.Pair.Algorithm(), Signer: k.Pair.Signer()})
+	}
+	return e
+}
+
+func sameKey(a, b keydir.Key) bool {
+	return a.Selector == b.Selector && a.Pair.PublicKeySHA256() == b.Pair.PublicKeySHA256()
+}
+
+func sameDomain(a, b keydir.Domain) bool {
+	return a.Required == b.Required && a.Subdomains == b.Subdomains && reflect.DeepEqual(a.Senders, b.Senders) &&
+		slices.EqualFunc(a.Keys, b.Keys, sameKey)
+}
+
+// changes lists the domains that differ between two tables.
+func changes(old, next *Table) []Change {
+	var out []Change
+	for name, e := range next.entries {
+		o := old.entries[name]
+		if o == nil || !sameDomain(o.Domain, e.Domain) || o.Fault != e.Fault || o.Unread != e.Unread {
+			out = append(out, Change{name, e})
+		}
+	}
+	for name := range old.entries {
+		if next.entries[name] == nil {
+			out = append(out, Change{name, nil})
+		}
+	}
+	slices.SortFunc(out, func(a, b Change) int { return strings.Compare(a.Domain.String(), b.Domain.String()) })
+	return out
+}
