@@ -107,14 +107,15 @@ func (c *client) ask(ctx context.Context, b *budget, addr netip.AddrPort, q ques
 func (c *client) anyTransport(ctx context.Context, b *budget, addr netip.AddrPort, q question) (*dns.Msg, error) {
 	var r *dns.Msg
 	var err error
-	for _, network := range []string{"udp", "udp", "tcp"} {
+	for i, network := range c.pace.networks(addr) {
 		if errors.Is(err, errClosed) && network == "udp" {
 			continue
 		}
 		r, err = c.anyEDNS(ctx, b, network, addr, q)
-		for err == nil && r.Truncated && network == "udp" {
-			network = "tcp"
-			r, err = c.anyEDNS(ctx, b, network, addr, q)
+		if err == nil && r.Truncated && network == "udp" {
+			r, err = c.anyEDNS(ctx, b, "tcp", addr, q)
+		} else if err == nil && network == "tcp" && i > 0 {
+			c.pace.avoidUDP(addr)
 		}
 		if err == nil || ctx.Err() != nil || errors.Is(err, errExhausts) {
 			return r, err

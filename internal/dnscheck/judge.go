@@ -31,9 +31,9 @@ type node struct {
 	// undelegated says that the name is in the root or a top-level zone, whose
 	// servers are many and not ours: one speaks for all.
 	undelegated bool
-	answers []answer
-	facts   []fact
-	notes   []string
+	answers     []answer
+	facts       []fact
+	notes       []string
 }
 
 // finding is what a survey means for a target.

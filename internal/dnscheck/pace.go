@@ -32,10 +32,14 @@ type courtesy struct {
 	until    time.Time // not asked before
 	err      error     // why
 	used     time.Time
+	tcpUntil time.Time // UDP brought nothing where TCP did: it is not tried before
 }
 
 // maxCourtesies bounds the addresses that are remembered.
 const maxCourtesies = 4096
+
+// tcpOnly is how long a server is asked over TCP alone.
+const tcpOnly = 10 * time.Minute
 
 // shortestRest is what the first failure costs an address; each further one doubles it.
 const shortestRest = time.Second
@@ -98,7 +102,7 @@ func (p *pace) result(addr netip.AddrPort, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c := p.of(addr)
-	if err == nil || errors.Is(err, errExhausts) || errors.Is(err, errUnreadable) {
+	if err == nil || errors.Is(err, errExhausts) {
 		c.failures, c.until, c.err = 0, time.Time{}, nil
 		return
 	}
@@ -108,4 +112,21 @@ func (p *pace) result(addr netip.AddrPort, err error) {
 		rest = min(p.rest, shortestRest<<shift)
 	}
 	c.until, c.err = p.now().Add(rest), err
+}
+
+// networks are the transports to try, in order.
+func (p *pace) networks(addr netip.AddrPort) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.now().Before(p.of(addr).tcpUntil) {
+		return []string{"tcp", "udp"}
+	}
+	return []string{"udp", "udp", "tcp"}
+}
+
+// avoidUDP notes that TCP brought an answer after UDP brought none.
+func (p *pace) avoidUDP(addr netip.AddrPort) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.of(addr).tcpUntil = p.now().Add(tcpOnly)
 }

@@ -34,7 +34,7 @@ type Prober struct {
 type entry struct {
 	target Target
 	policy Policy
-	owners map[string]bool
+	owners map[string]Policy
 	memory memory
 
 	due     time.Time
@@ -89,7 +89,7 @@ func (p *Prober) Start(ctx context.Context) error {
 func (p *Prober) Wake() <-chan string { return p.wake.out }
 
 // Watch replaces what an owner watches. A target that two owners watch has one
-// verdict; the policy that was given last holds for both.
+// verdict, under the policy of the owner who comes first in the alphabet.
 func (p *Prober) Watch(owner string, policy Policy, targets []Target) {
 	policy.Nameservers = slices.Clone(policy.Nameservers)
 	p.mu.Lock()
@@ -98,16 +98,18 @@ func (p *Prober) Watch(owner string, policy Policy, targets []Target) {
 	before := p.owners[owner]
 	var after []*entry
 	for _, t := range targets {
-		e := p.entry(t, policy, now)
+		e := p.entry(t, now)
 		if !slices.Contains(after, e) {
 			after = append(after, e)
 		}
-		e.owners[owner] = true
+		e.owners[owner] = policy
+		p.adopt(e, now)
 	}
 	for _, e := range before {
 		if !slices.Contains(after, e) {
 			delete(e.owners, owner)
 			p.dropUnowned(e)
+			p.adopt(e, now)
 		}
 	}
 	p.owners[owner] = after
@@ -121,16 +123,11 @@ func (p *Prober) Watch(owner string, policy Policy, targets []Target) {
 func (p *Prober) Forget(owner string) { p.Watch(owner, Policy{}, nil) }
 
 // entry finds or makes the entry for a target.
-func (p *Prober) entry(t Target, policy Policy, now time.Time) *entry {
+func (p *Prober) entry(t Target, now time.Time) *entry {
 	if e := p.find(t); e != nil {
-		if !e.policy.equal(policy) {
-			e.policy = policy
-			e.begin(now, p.options.MinimumWait)
-		}
 		return e
 	}
-	e := &entry{target: t, owners: map[string]bool{}, policy: policy}
-	e.begin(now, p.options.MinimumWait)
+	e := &entry{target: t, owners: map[string]Policy{}, memory: newMemory(now, p.options.MinimumWait), due: now}
 	// What stood here until now is what caches hold.
 	for _, old := range p.targets[t.Name] {
 		if old.target.Type == t.Type && old.target.Kind == t.Kind {
@@ -141,13 +138,26 @@ func (p *Prober) entry(t Target, policy Policy, now time.Time) *entry {
 	return e
 }
 
-// begin sets an entry back to what is known before the first sweep.
-func (e *entry) begin(now time.Time, minimum time.Duration) {
-	e.memory = newMemory(now, minimum)
+// adopt gives an entry the policy of its first owner. Under another policy
+// what was found before means nothing; what caches hold stays.
+func (p *Prober) adopt(e *entry, now time.Time) {
+	if len(e.owners) == 0 {
+		return
+	}
+	policy := e.owners[slices.Min(slices.Collect(maps.Keys(e.owners)))]
+	if e.policy.equal(policy) && e.policy.Mode != "" {
+		return
+	}
+	policy.Mode = policy.mode()
+	e.policy = policy
+	highest, ttl := e.memory.highest, e.memory.ttl
+	e.memory = newMemory(now, p.options.MinimumWait)
+	e.memory.highest, e.memory.ttl = highest, ttl
 	e.due, e.missed = now, 0
-	if e.policy.mode() == None {
+	if policy.Mode == None {
 		v := &e.memory.verdict
 		v.State, v.SweptAt = Unchecked, now
+		p.wake.add(slices.Collect(maps.Keys(e.owners)))
 	}
 }
 

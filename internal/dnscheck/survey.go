@@ -187,14 +187,13 @@ func (s *surveyor) detectWildcard(ctx context.Context, w walk, a *answer, n *nod
 	if len(labels) == 0 || labels[0] == "*" || !s.sameAt(ctx, w, a, n.name.Child(wildcardProbe), n.zone) {
 		return
 	}
-	if s.sameAt(ctx, w, a, n.name.Child("*"), n.zone) {
-		return // a wildcard below the name: so the name exists
-	}
+	// The highest one is it: asked for the wildcards between, it answers, too.
 	for above := n.name.Parent(); above.In(n.zone) && !above.IsRoot(); above = above.Parent() {
-		if star := above.Child("*"); s.sameAt(ctx, w, a, star, n.zone) {
-			a.wildcard = star
+		star := above.Child("*")
+		if !s.sameAt(ctx, w, a, star, n.zone) {
 			return
 		}
+		a.wildcard = star
 	}
 }
 
