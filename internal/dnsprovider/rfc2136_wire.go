@@ -71,6 +71,9 @@ func (d *rfc2136) exchange(ctx context.Context, network string, m *dns.Msg, time
 	if terr := d.tsigError(reply, err); terr != nil {
 		return nil, terr
 	}
+	if errors.Is(err, dns.ErrAuth) {
+		return reply, nil // the library will not verify a NOTAUTH; it is an error either way
+	}
 	if err != nil {
 		return nil, d.fail(Unreachable, err, "server %s did not answer over %s: %v", d.server, network, plain(err))
 	}
