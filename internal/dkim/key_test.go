@@ -162,7 +162,7 @@ func TestTheZeroKeyPairHasNoKey(t *testing.T) {
 func TestTextThatIsNoKeyIsExplained(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                 "private key: is empty",
-		" \n\t":                            "private key: is empty",
+		"\n":                               "private key: is empty",
 		"garbage":                          `private key: is not PEM: it must begin with a line "-----BEGIN PRIVATE KEY-----"`,
 		strings.Repeat("x", dkim.MaxPEM+1): "private key: is longer than 32768 octets: this is no DKIM key",
 	} {
@@ -204,7 +204,7 @@ func TestNoWayOfPrintingAKeyPairShowsItsPrivateKey(t *testing.T) {
 
 func everyForm(v any) []string {
 	var shown []string
-	for _, verb := range strings.Split("v +v #v s q x X d T p c U b o O t e g", " ") {
+	for verb := range strings.SplitSeq("v +v #v s q x X d T p c U b o O t e g", " ") {
 		shown = append(shown, fmt.Sprintf("%"+verb, v))
 	}
 	if text, err := json.Marshal(v); err == nil {
@@ -227,7 +227,7 @@ func secretsOf(t *testing.T, pair dkim.KeyPair) []string {
 	lines := strings.Split(string(text), "\n")
 	secrets := []string{"PRIVATE KEY", lines[len(lines)-3][:16]}
 	for _, octets := range private {
-		secrets = append(secrets, fmt.Sprintf("%x", octets[:8]), strings.Trim(fmt.Sprint(octets[:8]), "[]"), strings.Trim(fmt.Sprintf("%#v", octets[:4]), "[]byte{}"))
+		secrets = append(secrets, fmt.Sprintf("%x", octets[:8]), strings.Trim(fmt.Sprintf("%d", octets[:8]), "[]"), strings.Trim(fmt.Sprintf("%#v", octets[:4]), "[]byte{}"))
 	}
 	return secrets
 }
@@ -265,7 +265,7 @@ func FuzzErrorsNeverRepeatTheirInput(f *testing.F) {
 				continue
 			}
 			for i := 0; i+12 <= len(secret); i++ {
-				if strings.Contains(err.Error(), secret[i:i+12]) && !strings.Contains("PRIVATE KEY-----BEGIN RSA ", secret[i:i+12]) {
+				if strings.Contains(err.Error(), secret[i:i+12]) && !isLabel(secret[i:i+12]) {
 					t.Fatalf("%q is repeated in %q", secret[i:i+12], err)
 				}
 			}
@@ -289,4 +289,10 @@ func privateOctets(t *testing.T, text []byte) [][]byte {
 		t.Fatalf("key of type %T", key)
 		return nil
 	}
+}
+
+// isLabel says whether a text is a piece of what our own messages quote.
+func isLabel(s string) bool {
+	const known = "PRIVATE KEY-----BEGIN RSA "
+	return strings.Contains(known, s)
 }

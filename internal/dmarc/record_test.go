@@ -58,19 +58,19 @@ func TestARecordLongerThanItsBoundIsRefused(t *testing.T) {
 
 func TestMissingPoliciesInheritAndTestModeLowersThemAll(t *testing.T) {
 	for value, want := range map[string]string{
-		"v=DMARC1":                                        "none none none",
-		"v=DMARC1; p=none":                                "none none none",
-		"v=DMARC1; p=reject":                              "reject reject reject",
-		"v=DMARC1; p=reject; sp=none":                     "reject none none",
-		"v=DMARC1; p=none; np=reject":                     "none none reject",
-		"v=DMARC1; p=none; sp=quarantine":                 "none quarantine quarantine",
-		"v=DMARC1; p=reject; t=y":                         "quarantine quarantine quarantine",
-		"v=DMARC1; p=quarantine; np=reject; t=y":          "none none quarantine",
-		"v=DMARC1; p=none; sp=reject; np=quarantine; t=y": "none quarantine none",
+		"v=DMARC1":                                        "none/none/none",
+		"v=DMARC1; p=none":                                "none/none/none",
+		"v=DMARC1; p=reject":                              "reject/reject/reject",
+		"v=DMARC1; p=reject; sp=none":                     "reject/none/none",
+		"v=DMARC1; p=none; np=reject":                     "none/none/reject",
+		"v=DMARC1; p=none; sp=quarantine":                 "none/quarantine/quarantine",
+		"v=DMARC1; p=reject; t=y":                         "quarantine/quarantine/quarantine",
+		"v=DMARC1; p=quarantine; np=reject; t=y":          "none/none/quarantine",
+		"v=DMARC1; p=none; sp=reject; np=quarantine; t=y": "none/quarantine/none",
 	} {
 		record := mustParse(t, value)
 		domain, subdomains, nonexistent := record.Effective()
-		if got := fmt.Sprintf("%s %s %s", domain, subdomains, nonexistent); got != want {
+		if got := fmt.Sprintf("%s/%s/%s", domain, subdomains, nonexistent); got != want {
 			t.Errorf("%s: %s, want %s", value, got, want)
 		}
 	}

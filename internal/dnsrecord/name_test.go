@@ -85,7 +85,7 @@ func TestMailDomainsAreExplainedWhenTheyAreNone(t *testing.T) {
 		"a-.example.org":       `domain "a-.example.org": label "a-" begins or ends with a hyphen (RFC 5321 §4.1.2)`,
 		"0/25.example.org":     `domain "0/25.example.org": label "0/25" has the character "/", which may not stand there`,
 		"example.org,":         `domain "example.org,": label "org," has the character ",", which may not stand there`,
-		" example.org":         `domain " example.org": label " example" has the character " ", which may not stand there`,
+		"my example.org":       `domain "my example.org": label "my example" has the character " ", which may not stand there`,
 		"a..example.org":       `domain "a..example.org": has an empty label: two dots follow each other, or a dot comes first`,
 		"xn--a.example":        `domain "xn--a.example": is not a valid internationalised name (RFC 5890)`,
 	} {

@@ -94,7 +94,7 @@ func macroLength(s string) (int, error) {
 // checkMacro reads macro-letter transformers *delimiter, what stands between the braces. The letters c, r and t are for the text
 // of an explanation alone, which is not in the record (RFC 7208 §7.2).
 func checkMacro(body string) error {
-	if body == "" || !strings.Contains("slodiphv", strings.ToLower(body[:1])) {
+	if body == "" || strings.IndexByte("slodiphvSLODIPHV", body[0]) < 0 {
 		return fmt.Errorf("has the macro %%{%s}, which begins with none of the letters s, l, o, d, i, p, h and v", short(body))
 	}
 	transformers := body[1:]

@@ -125,13 +125,13 @@ func parseMechanism(s string) (Mechanism, error) {
 		}
 		return m, nil
 	case IP4, IP6:
-		return m, m.parseNetwork(rest)
+		return m, parseNetwork(&m, rest)
 	case A, MX:
-		return m, m.parseHosts(rest)
+		return m, parseHosts(&m, rest)
 	case PTR:
-		return m, m.parseDomain(rest, false)
+		return m, parseDomain(&m, rest, false)
 	case Include, Exists:
-		return m, m.parseDomain(rest, true)
+		return m, parseDomain(&m, rest, true)
 	default:
 		return Mechanism{}, unknownMechanism(s[:end], rest)
 	}
@@ -168,7 +168,7 @@ func unknownMechanism(name, rest string) error {
 }
 
 // parseDomain reads ":domain-spec".
-func (m *Mechanism) parseDomain(rest string, required bool) error {
+func parseDomain(m *Mechanism, rest string, required bool) error {
 	domain, found := strings.CutPrefix(rest, ":")
 	switch {
 	case !found && rest != "":
@@ -183,7 +183,7 @@ func (m *Mechanism) parseDomain(rest string, required bool) error {
 }
 
 // parseHosts reads [":" domain-spec] [dual-cidr-length] of a and mx (RFC 7208 §5.3, §5.4).
-func (m *Mechanism) parseHosts(rest string) error {
+func parseHosts(m *Mechanism, rest string) error {
 	rest, cidr := cutCIDR(rest)
 	if err := checkDualCIDR(cidr); err != nil {
 		return err
@@ -191,7 +191,7 @@ func (m *Mechanism) parseHosts(rest string) error {
 	if rest != "" && !strings.HasPrefix(rest, ":") {
 		return fmt.Errorf("has %s where a prefix length such as /24 belongs", dnsrecord.Quote(rest))
 	}
-	if err := m.parseDomain(rest, false); err != nil {
+	if err := parseDomain(m, rest, false); err != nil {
 		return err
 	}
 	m.CIDR = canonicalCIDR(cidr)
@@ -247,7 +247,7 @@ func canonicalCIDR(cidr string) string {
 }
 
 // parseNetwork reads ":" ip4-network or ip6-network with its prefix length (RFC 7208 §5.6).
-func (m *Mechanism) parseNetwork(rest string) error {
+func parseNetwork(m *Mechanism, rest string) error {
 	text, found := strings.CutPrefix(rest, ":")
 	if !found || text == "" {
 		return fmt.Errorf("%s needs an address or network: write %s", m.Name, m.example())
@@ -275,7 +275,7 @@ func (m *Mechanism) parseNetwork(rest string) error {
 	return nil
 }
 
-func (m *Mechanism) example() string {
+func (m Mechanism) example() string {
 	if m.Name == IP4 {
 		return "ip4:192.0.2.0/24"
 	}

@@ -43,16 +43,16 @@ func parse(value string) (Record, error) {
 		if term == "" {
 			continue // terms stand one blank or more apart, and blanks may end the record
 		}
-		if err := record.addTerm(term); err != nil {
+		if err := addTerm(&record, term); err != nil {
 			return Record{}, err
 		}
 	}
 	return record, nil
 }
 
-func (r *Record) addTerm(term string) error {
+func addTerm(r *Record, term string) error {
 	if isModifier(term) {
-		if err := r.addModifier(term); err != nil {
+		if err := addModifier(r, term); err != nil {
 			return fmt.Errorf("modifier %s: %w", dnsrecord.Quote(term), err)
 		}
 		return nil
@@ -75,7 +75,7 @@ func isModifier(term string) bool {
 	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
 }
 
-func (r *Record) addModifier(term string) error {
+func addModifier(r *Record, term string) error {
 	name, value, _ := strings.Cut(term, "=")
 	name = strings.ToLower(name)
 	var known *string
