@@ -146,7 +146,7 @@ func (o *options) settle() (settings, error) {
 	if err != nil {
 		fail("--socket-mode %s: want octal digits, such as 0660", o.socketMode)
 	}
-	s.socketMode = fs.FileMode(mode) //nolint:gosec // Nine bits.
+	s.socketMode = fs.FileMode(mode)
 	if err := s.level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		fail("--log-level %s: want debug, info, warn or error", o.logLevel)
 	}

@@ -27,9 +27,9 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // write puts a domain into a directory.
-func write(t *testing.T, dir string, selector string, required bool) {
+func write(t *testing.T, dir string, selector string) {
 	t.Helper()
-	d := keydir.Domain{Domain: "example.org", Required: required}
+	d := keydir.Domain{Domain: "example.org", Required: true}
 	if selector != "" {
 		pair, err := dkim.Generate(t.Context(), dkim.Ed25519, 0)
 		if err != nil {
@@ -94,7 +94,7 @@ func TestVersionIsShown(t *testing.T) {
 
 func TestCheckShowsWhatSignsAndFailsOnFaults(t *testing.T) {
 	dir := t.TempDir()
-	write(t, dir, "s1", true)
+	write(t, dir, "s1")
 	out, err := execute(t, "--check", "--keys", dir)
 	if err != nil || !strings.Contains(out, "example.org  signing  true      false       s1        ed25519-sha256  ") {
 		t.Errorf("%v\n%s", err, out)
@@ -102,7 +102,7 @@ func TestCheckShowsWhatSignsAndFailsOnFaults(t *testing.T) {
 	if strings.Contains(out, "PRIVATE") {
 		t.Errorf("a private key is shown:\n%s", out)
 	}
-	write(t, dir, "", true)
+	write(t, dir, "")
 	if _, err = execute(t, "--check", "--keys", dir); err == nil || !strings.Contains(err.Error(), "example.org: is required and has no key") {
 		t.Errorf("a domain without a key: %v", err)
 	}
@@ -146,7 +146,7 @@ func (l lines) await(message string) map[string]any {
 func TestTheMilterSignsReloadsAndEnds(t *testing.T) {
 	dir := t.TempDir()
 	socket := "unix:" + filepath.Join(t.TempDir(), "sign.sock")
-	write(t, dir, "s1", true)
+	write(t, dir, "s1")
 	log := make(lines, 1000)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -167,7 +167,7 @@ func TestTheMilterSignsReloadsAndEnds(t *testing.T) {
 	send("s=s1;")
 
 	// Events bring the change; SIGHUP must at least do no harm beside them.
-	write(t, dir, "s2", true)
+	write(t, dir, "s2")
 	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestTheMilterSignsReloadsAndEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close() //nolint:errcheck // A test.
+	defer response.Body.Close()
 	var report keydir.Report
 	if err := json.NewDecoder(response.Body).Decode(&report); err != nil || len(report.Domains) != 1 || report.Domains[0].Keys[0].Selector != "s2" {
 		t.Errorf("keys: %+v %v", report, err)

@@ -33,11 +33,11 @@ var testPairs = sync.OnceValues(func() ([]dkim.KeyPair, error) {
 })
 
 // pairs are an RSA key and an Ed25519 key.
-func pairs(t testing.TB) []dkim.KeyPair {
-	t.Helper()
+func pairs(tb testing.TB) []dkim.KeyPair {
+	tb.Helper()
 	keys, err := testPairs()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return keys
 }

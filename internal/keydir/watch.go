@@ -77,7 +77,7 @@ func (w Watcher) Run(ctx context.Context, apply func([]Source)) {
 		w.report(fmt.Errorf("changes of key directories are only seen every %s: %w", w.Every, err))
 	} else {
 		events, faults = notify.Events, notify.Errors
-		defer notify.Close() //nolint:errcheck // Nothing is lost.
+		defer notify.Close()
 	}
 	net := time.NewTicker(w.Every)
 	defer net.Stop()

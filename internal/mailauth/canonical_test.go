@@ -52,7 +52,7 @@ func TestBodiesInRelaxedForm(t *testing.T) {
 		{"a bare LF is a line end", "a \nb\n", "a\r\nb\r\n", []string{"bare_lf"}},
 		{"a bare CR is an octet", "a \rb\r\n", "a \rb\r\n", []string{"bare_cr"}},
 		{"a CR at the very end", "a\r", "a\r\r\n", []string{"bare_cr"}},
-		{"CR CR LF", "a\r\r\n", "a\r\r\n", []string{"bare_cr"}},
+		{"two CRs before a LF", "a\r\r\n", "a\r\r\n", []string{"bare_cr"}},
 		{"8-bit octets", "\xc3\xa4\r\n", "\xc3\xa4\r\n", []string{"8bit"}},
 		{"a line of 998 octets", long + "\r\n", long + "\r\n", nil},
 		{"a line of 999 octets", long + "x\r\n", long + "x\r\n", []string{"long_line"}},

@@ -5,6 +5,7 @@ package mailauth
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -177,6 +178,16 @@ func (h *Header) signedNames() []string {
 	return names
 }
 
+// above finds the next field of a name upwards from at, or -1.
+func (h *Header) above(lower string, at int) int {
+	for i, f := range slices.Backward(h.fields[:at]) {
+		if f.name == lower {
+			return i
+		}
+	}
+	return -1
+}
+
 // hashInput appends the fields of h= in relaxed form, each with its CRLF.
 //
 // RFC 6376 §5.4.2: of several fields with one name the lowest is taken first,
@@ -189,8 +200,7 @@ func (h *Header) hashInput(dst []byte, names []string) []byte {
 		if !seen {
 			at = len(h.fields)
 		}
-		for at--; at >= 0 && h.fields[at].name != lower; at-- {
-		}
+		at = h.above(lower, at)
 		next[lower] = max(at, 0)
 		if at >= 0 {
 			dst = append(dst, h.fields[at].canonical...)

@@ -37,11 +37,11 @@ var testPairs = sync.OnceValues(func() ([]dkim.KeyPair, error) {
 })
 
 // testKeys are selector "rsa" and selector "ed" of example.org, and the TXT records that publish them.
-func testKeys(t testing.TB) ([]Key, func(string) ([]string, error)) {
-	t.Helper()
+func testKeys(tb testing.TB) ([]Key, func(string) ([]string, error)) {
+	tb.Helper()
 	pairs, err := testPairs()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	keys := []Key{{"rsa", dkim.RSA, pairs[0].Signer()}, {"ed", dkim.Ed25519, pairs[1].Signer()}}
 	txt := map[string]string{
@@ -154,7 +154,7 @@ func TestSignaturesVerifyWhateverTheHeaderHolds(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			out := signed(t, tt.fields, tt.body, keys, Options{Now: testNow})
 			got := verdicts(t, message(out, tt.body), lookup)
-			if diff := cmp.Diff(make([]error, 2), got, cmp.Comparer(func(a, b error) bool { return errors.Is(a, b) })); diff != "" {
+			if diff := cmp.Diff(make([]error, 2), got, cmp.Comparer(errors.Is)); diff != "" {
 				t.Errorf("verdicts: %s", diff)
 			}
 			for name := range map[string]bool{"From": true, "Subject": true, "To": true, "Cc": true, "Reply-To": true} {

@@ -19,19 +19,19 @@ import (
 const offerAll = "\x00\x00\x00\x06\x00\x00\x01\xff\x00\x1f\xff\xff"
 
 // knock opens a connection and says something; the connection ends with the test.
-func (r *rig) knock(t testing.TB, say string) net.Conn {
-	t.Helper()
+func (r *rig) knock(tb testing.TB, say string) net.Conn {
+	tb.Helper()
 	var d net.Dialer
-	conn, err := d.DialContext(t.Context(), "unix", strings.TrimPrefix(r.socket, "unix:"))
+	conn, err := d.DialContext(tb.Context(), "unix", strings.TrimPrefix(r.socket, "unix:"))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() })
+	tb.Cleanup(func() { _ = conn.Close() })
 	if say == "" {
 		return conn
 	}
 	if _, err := conn.Write([]byte(say)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return conn
 }
@@ -131,7 +131,8 @@ func TestAPeerThatDoesNotReadBlocksNobody(t *testing.T) {
 	// A flood of questions whose answers are never read, until the milter stops taking them.
 	conn := r.knock(t, raw('O', "\x00\x00\x00\x02\x00\x00\x00\x01\x00\x00\x00\x00"))
 	flood := strings.Repeat(raw('M', "<a@b>\x00"), 1000)
-	if err := conn.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+	deadline := time.Now().Add(200 * time.Millisecond) //nolint:forbidigo // A network deadline.
+	if err := conn.SetWriteDeadline(deadline); err != nil {
 		t.Fatal(err)
 	}
 	for range 1000 {
@@ -245,7 +246,7 @@ func FuzzSession(f *testing.F) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			defer ours.Close() //nolint:errcheck // A test.
+			defer ours.Close()
 			c.run(t.Context())
 		}()
 		go func() { _, _ = io.Copy(io.Discard, theirs) }()

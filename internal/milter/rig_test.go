@@ -46,11 +46,11 @@ var testPairs = sync.OnceValues(func() ([]dkim.KeyPair, error) {
 	return pairs, nil
 })
 
-func pair(t testing.TB, i int) dkim.KeyPair {
-	t.Helper()
+func pair(tb testing.TB, i int) dkim.KeyPair {
+	tb.Helper()
 	pairs, err := testPairs()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return pairs[i]
 }
@@ -64,24 +64,24 @@ const (
 )
 
 // domain is a required domain with keys: selector and pair in turn.
-func domain(t testing.TB, name dnsrecord.Name, keys ...keydir.Key) keydir.Domain {
-	t.Helper()
+func domain(tb testing.TB, name dnsrecord.Name, keys ...keydir.Key) keydir.Domain {
+	tb.Helper()
 	return keydir.Domain{Domain: name, Required: true, Keys: keys}
 }
 
-func key(t testing.TB, selector string, i int) keydir.Key {
-	t.Helper()
-	return keydir.Key{Selector: selector, Pair: pair(t, i)}
+func key(tb testing.TB, selector string, i int) keydir.Key {
+	tb.Helper()
+	return keydir.Key{Selector: selector, Pair: pair(tb, i)}
 }
 
 // files are domains as they lie in a directory.
-func files(t testing.TB, domains ...keydir.Domain) fstest.MapFS {
-	t.Helper()
+func files(tb testing.TB, domains ...keydir.Domain) fstest.MapFS {
+	tb.Helper()
 	fsys := fstest.MapFS{}
 	for _, d := range domains {
 		data, err := keydir.Encode(d)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		for name, text := range data {
 			fsys[name] = &fstest.MapFile{Data: text}
@@ -121,8 +121,8 @@ func (l *lockedBuffer) String() string {
 }
 
 // start serves a Unix socket until the test ends. change may change the Config.
-func start(t testing.TB, tree fstest.MapFS, change ...func(*Config)) *rig {
-	t.Helper()
+func start(tb testing.TB, tree fstest.MapFS, change ...func(*Config)) *rig {
+	tb.Helper()
 	r := &rig{live: &Live{}, registry: prometheus.NewRegistry(), log: &lockedBuffer{}}
 	cfg := Config{
 		Live: r.live, Deadline: time.Minute, MaxConnections: 64,
@@ -135,43 +135,43 @@ func start(t testing.TB, tree fstest.MapFS, change ...func(*Config)) *rig {
 	cfg.Metrics = NewMetrics(r.registry, cfg.Policy, r.live, cfg.Now)
 	r.live.Apply(source(tree), testNow)
 	r.Server = NewServer(cfg)
-	path := filepath.Join(t.TempDir(), "s")
+	path := filepath.Join(tb.TempDir(), "s")
 	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "unix", path)
+	l, err := lc.Listen(tb.Context(), "unix", path)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	r.socket = "unix:" + path
 	served := make(chan error, 1)
 	go func() { served <- r.Serve(context.Background(), l) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel() // What is still open at the end of a test is cut off.
 		_ = r.Shutdown(ctx)
 		if err := <-served; err != nil && !errors.Is(err, net.ErrClosed) {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return r
 }
 
 // send sends a message over a connection of its own.
-func (r *rig) send(t testing.TB, m miltertest.Message) (miltertest.Reply, []byte) {
-	t.Helper()
-	reply, out, err := miltertest.Send(t.Context(), r.socket, m)
+func (r *rig) send(tb testing.TB, m miltertest.Message) (miltertest.Reply, []byte) {
+	tb.Helper()
+	reply, out, err := miltertest.Send(tb.Context(), r.socket, m)
 	if err != nil {
-		t.Fatalf("send: %v\n%s", err, r.log)
+		tb.Fatalf("send: %v\n%s", err, r.log)
 	}
 	return reply, out
 }
 
-func (r *rig) dial(t testing.TB, opt miltertest.Options) *miltertest.Conn {
-	t.Helper()
-	c, err := miltertest.Dial(t.Context(), r.socket, opt)
+func (r *rig) dial(tb testing.TB, opt miltertest.Options) *miltertest.Conn {
+	tb.Helper()
+	c, err := miltertest.Dial(tb.Context(), r.socket, opt)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
+	tb.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
@@ -181,18 +181,18 @@ func from(author string) []byte {
 }
 
 // verdicts judges the signatures by what the pairs publish: selector → pair for any domain.
-func verdicts(t testing.TB, message []byte, selectors map[string]int) []error {
-	t.Helper()
+func verdicts(tb testing.TB, message []byte, selectors map[string]int) []error {
+	tb.Helper()
 	lookup := func(name string) ([]string, error) {
 		selector, _, _ := strings.Cut(name, "._domainkey.")
 		if i, ok := selectors[selector]; ok {
-			return []string{pair(t, i).Record().String()}, nil
+			return []string{pair(tb, i).Record().String()}, nil
 		}
 		return nil, errors.New("no such name: " + name)
 	}
 	found, err := msgauth.VerifyWithOptions(bytes.NewReader(message), &msgauth.VerifyOptions{LookupTXT: lookup})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	errs := make([]error, len(found))
 	for i, v := range found {
@@ -202,20 +202,20 @@ func verdicts(t testing.TB, message []byte, selectors map[string]int) []error {
 }
 
 // mustVerify wants so many signatures, all good.
-func mustVerify(t testing.TB, message []byte, want int, selectors map[string]int) {
-	t.Helper()
-	got := verdicts(t, message, selectors)
+func mustVerify(tb testing.TB, message []byte, want int, selectors map[string]int) {
+	tb.Helper()
+	got := verdicts(tb, message, selectors)
 	if err := errors.Join(got...); err != nil || len(got) != want {
-		t.Errorf("%d signatures, want %d: %v\n%s", len(got), want, err, message)
+		tb.Errorf("%d signatures, want %d: %v\n%s", len(got), want, err, message)
 	}
 }
 
 // count reads a counter or gauge by its name and the values of its labels, in the order of their names.
-func (r *rig) count(t testing.TB, name string, labels ...string) float64 {
-	t.Helper()
+func (r *rig) count(tb testing.TB, name string, labels ...string) float64 {
+	tb.Helper()
 	families, err := r.registry.Gather()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for _, f := range families {
 		if f.GetName() != "maildomain_milter_"+name {
@@ -243,11 +243,11 @@ func hasLabels(m *dto.Metric, values []string) bool {
 	return true
 }
 
-func addr(t testing.TB, s string) netip.Addr {
-	t.Helper()
+func addr(tb testing.TB, s string) netip.Addr {
+	tb.Helper()
 	a, err := netip.ParseAddr(s)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return a
 }

@@ -58,7 +58,7 @@ func NewServer(cfg Config) *Server {
 // Serve accepts connections until Shutdown, and closes the listener. Faults of
 // accept that pass, such as too many open files, are waited out.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	defer l.Close() //nolint:errcheck // Shutdown may have closed it.
+	defer l.Close()
 	if !s.addListener(l) {
 		return nil
 	}

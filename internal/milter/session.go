@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -109,7 +110,7 @@ func (c *session) take(ctx context.Context, p packet) (err error) {
 	if !c.negotiated && p.code != cmdNegotiate && p.code != cmdQuit {
 		return fmt.Errorf("%w: command %q before the negotiation", errMalformed, p.code)
 	}
-	switch p.code {
+	switch p.code { //nolint:exhaustive // The rest is noted and answered alike.
 	case cmdNegotiate:
 		return c.negotiate(p.data)
 	case cmdQuit:
@@ -144,7 +145,7 @@ func (c *session) goOn(code command) error {
 
 // note takes what a command says.
 func (c *session) note(p packet) error {
-	switch p.code {
+	switch p.code { //nolint:exhaustive // take knows the others; what nobody knows is an error.
 	case cmdConnect:
 		client, err := parseConnect(p.data)
 		c.client = client
@@ -228,8 +229,8 @@ func (c *session) answer(r result) error {
 		out = appendPacket(out, resReplyCode, r.decision.Reply(), "\x00")
 	case Sign, Accept:
 		// Each goes to the very top, so the last sent is the first of the message.
-		for i := len(r.signatures) - 1; i >= 0; i-- {
-			out = c.insertHeader(out, mailauth.SignatureField, r.signatures[i])
+		for _, value := range slices.Backward(r.signatures) {
+			out = c.insertHeader(out, mailauth.SignatureField, value)
 		}
 		out = appendPacket(out, resContinue)
 	}

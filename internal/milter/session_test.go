@@ -121,6 +121,7 @@ func TestAMessageThatIsAbortedLeavesNothingBehind(t *testing.T) {
 func TestWhoMaySendAndWhatHappensToTheRest(t *testing.T) {
 	senders := &keydir.Senders{Logins: []string{"alice"}, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
 	tree := func(t *testing.T) []keydir.Domain {
+		t.Helper()
 		return []keydir.Domain{
 			domain(t, "example.org", key(t, "s", ed1)),
 			{Domain: "sub.example", Required: true, Subdomains: true, Keys: []keydir.Key{key(t, "s", ed1)}},
@@ -163,7 +164,7 @@ func TestWhoMaySendAndWhatHappensToTheRest(t *testing.T) {
 			name: "a required domain without a key, failing open", message: miltertest.Message{Raw: from("a@keyless.example")},
 			policy: Policy{AcceptFailures: true}, action: Accept, reason: ReasonNoKey,
 		},
-		{name: "no From field", message: miltertest.Message{Raw: []byte("Subject: x\r\n\r\nx\r\n")}, action: Reject, reason: ReasonNoFrom, reply: "550 5.7.1 The From field is missing"},
+		{name: "no From field", message: miltertest.Message{Raw: []byte("Subject: Hi\r\n\r\nHello\r\n")}, action: Reject, reason: ReasonNoFrom, reply: "550 5.7.1 The From field is missing"},
 		{name: "a From field that names nobody", message: miltertest.Message{Raw: from("nobody")}, action: Reject, reason: ReasonBadFrom, reply: "550 5.7.1 The From field has no address with a domain"},
 		{name: "two From fields", message: miltertest.Message{Raw: []byte("From: a@example.org\r\nfrom: b@example.org\r\n\r\nx\r\n")}, action: Reject, reason: ReasonSeveralFrom, reply: "550 5.7.1 More than one From field"},
 		{name: "addresses of two domains", message: miltertest.Message{Raw: from("a@example.org, b@other.example")}, action: Reject, reason: ReasonSeveralDomains, reply: "550 5.7.1 The From field has addresses of several domains"},
@@ -287,7 +288,7 @@ func TestAKeyThatFailsMakesMailWait(t *testing.T) {
 func TestAFaultOfTheProgramIsCaughtAndFailsClosed(t *testing.T) {
 	r := start(t, files(t, domain(t, "example.org", key(t, "s", ed1))))
 	calls := 0
-	r.Server.cfg.Now = func() time.Time { calls++; panic("the clock is broken") }
+	r.cfg.Now = func() time.Time { calls++; panic("the clock is broken") }
 	c := r.dial(t, miltertest.Options{})
 	for range 2 {
 		reply, _, err := c.Send(miltertest.Message{Raw: from("a@example.org")})
@@ -342,7 +343,7 @@ func TestNoAddressAndNoBodyGoesIntoTheLog(t *testing.T) {
 	r := start(t, files(t, domain(t, "example.org", key(t, "s", ed1)), keydir.Domain{Domain: "keyless.example", Required: true}))
 	for _, domain := range []string{"example.org", "keyless.example", "other.example"} {
 		r.send(t, miltertest.Message{
-			Raw: []byte("From: alice@" + domain + "\r\nSubject: sekrit\r\n\r\nsekrit\r\n"), Login: "alice", QueueID: "4Q1",
+			Raw: []byte("From: alice@" + domain + "\r\nSubject: sekrit\r\n\r\nA sekrit.\r\n"), Login: "alice", QueueID: "4Q1",
 			Sender: "<alice@" + domain + ">", Recipients: []string{"<bob@example.net>"}, Client: addr(t, "192.0.2.77"),
 		})
 	}

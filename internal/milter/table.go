@@ -134,15 +134,20 @@ type reading struct {
 	dir    string
 }
 
-// collect brings the directories together and notes the faults that are no domain's.
-func (l *Live) collect(next *Table, sources []keydir.Source) map[dnsrecord.Name]reading {
-	found := map[dnsrecord.Name]reading{}
-	add := func(name dnsrecord.Name, r reading) {
-		if other, twice := found[name]; twice {
-			r.fault = fmt.Sprintf("is in %s and in %s: take it out of one", other.dir, r.dir)
-		}
-		found[name] = r
+// readings are what all directories say of each domain.
+type readings map[dnsrecord.Name]reading
+
+// add takes what one directory says of a domain; two of them contradict each other.
+func (rs readings) add(name dnsrecord.Name, r reading) {
+	if other, twice := rs[name]; twice {
+		r.fault = fmt.Sprintf("is in %s and in %s: take it out of one", other.dir, r.dir)
 	}
+	rs[name] = r
+}
+
+// collect brings the directories together and notes the faults that are no domain's.
+func (l *Live) collect(next *Table, sources []keydir.Source) readings {
+	found := readings{}
 	if len(sources) == 0 {
 		next.Blind = "no key directory is given"
 	}
@@ -154,21 +159,35 @@ func (l *Live) collect(next *Table, sources []keydir.Source) map[dnsrecord.Name]
 			next.blind(s.Dir, "the key directory holds no domain")
 		}
 		for name, d := range s.Tree.Domains {
-			r := reading{domain: d, dir: s.Dir}
-			if l.RequireSenders && d.Senders == nil {
-				r.fault = "has no senders: they are required where several tenants share a signer"
-			}
-			add(name, r)
+			found.add(name, l.read(d, s.Dir))
 		}
 		for subject, err := range s.Tree.Problems {
-			if name, isDomain := keydir.DomainOf(keydir.DocumentName(dnsrecord.Name(subject))); isDomain && !strings.HasSuffix(subject, ".json") {
-				add(name, reading{fault: err.Error(), dir: s.Dir})
-				continue
+			if name, isDomain := problemDomain(subject); isDomain {
+				found.add(name, reading{fault: err.Error(), dir: s.Dir})
+			} else {
+				next.Faults = append(next.Faults, Fault{subject, err.Error()})
 			}
-			next.Faults = append(next.Faults, Fault{subject, err.Error()})
 		}
 	}
 	return found
+}
+
+// read is what a domain without fault says, unless it lacks what this signer requires.
+func (l *Live) read(d keydir.Domain, dir string) reading {
+	r := reading{domain: d, dir: dir}
+	if l.RequireSenders && d.Senders == nil {
+		r.fault = "has no senders: they are required where several tenants share a signer"
+	}
+	return r
+}
+
+// problemDomain tells whether the subject of a Problem is a domain; otherwise it is a file.
+func problemDomain(subject string) (dnsrecord.Name, bool) {
+	if strings.HasSuffix(subject, ".json") {
+		return "", false
+	}
+	name, err := dnsrecord.ParseDomain(subject)
+	return name, err == nil
 }
 
 func (t *Table) blind(dir, why string) {

@@ -23,7 +23,7 @@ func tune(conn net.Conn) net.Conn {
 	}
 	return &quickConn{Conn: conn, ack: func() {
 		_ = raw.Control(func(fd uintptr) {
-			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1) //nolint:gosec // A descriptor is a small number.
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
 		})
 	}}
 }

@@ -45,8 +45,6 @@ const (
 	resInsertHeader response = 'i'
 	resNegotiate    response = 'O'
 	resReplyCode    response = 'y'
-	// resNone stands for no answer; it is never sent.
-	resNone response = 0
 )
 
 const (
@@ -136,7 +134,7 @@ func appendPacket(dst []byte, code response, parts ...string) []byte {
 	for _, p := range parts {
 		length += len(p)
 	}
-	dst = binary.BigEndian.AppendUint32(dst, uint32(length)) //nolint:gosec // Our own answers are short.
+	dst = binary.BigEndian.AppendUint32(dst, uint32(length))
 	dst = append(dst, byte(code))
 	for _, p := range parts {
 		dst = append(dst, p...)

@@ -79,12 +79,28 @@ const (
 	postfixProtocol = 0x1fffff
 )
 
-// Flags of the negotiation, by the names of libmilter without SMFIP_.
+// Flags of the negotiation, by the names of libmilter without SMFIP_: No leaves
+// a stage out, NR leaves it without an answer.
 const (
-	NoConnect, NoHelo, NoMail, NoRcpt, NoBody, NoHeader, NoEOH = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40
-	NRHeader, NoUnknown, NoData, Skip                          = 0x80, 0x100, 0x200, 0x400
-	NRConnect, NRHelo, NRMail, NRRcpt, NRData                  = 0x1000, 0x2000, 0x4000, 0x8000, 0x10000
-	NRUnknown, NREOH, NRBody, HeaderLeadSpace                  = 0x20000, 0x40000, 0x80000, 0x100000
+	NoConnect       = 0x01
+	NoHelo          = 0x02
+	NoMail          = 0x04
+	NoRcpt          = 0x08
+	NoBody          = 0x10
+	NoHeader        = 0x20
+	NoEOH           = 0x40
+	NRHeader        = 0x80
+	NoUnknown       = 0x100
+	NoData          = 0x200
+	NRConnect       = 0x1000
+	NRHelo          = 0x2000
+	NRMail          = 0x4000
+	NRRcpt          = 0x8000
+	NRData          = 0x10000
+	NRUnknown       = 0x20000
+	NREOH           = 0x40000
+	NRBody          = 0x80000
+	HeaderLeadSpace = 0x100000
 )
 
 // postfixChunk is the size of Postfix's pieces of a body.
@@ -117,7 +133,7 @@ func Send(ctx context.Context, socket string, m Message) (Reply, []byte, error) 
 	if err != nil {
 		return Reply{}, nil, err
 	}
-	defer c.Close() //nolint:errcheck // All was said.
+	defer c.Close()
 	return c.Send(m)
 }
 
@@ -174,7 +190,7 @@ func (c *Conn) negotiate(opt Options) error {
 
 // Write sends one packet; Read or Flush makes it leave.
 func (c *Conn) Write(code byte, data []byte) error {
-	head := binary.BigEndian.AppendUint32(nil, uint32(len(data)+1)) //nolint:gosec // Pieces are short.
+	head := binary.BigEndian.AppendUint32(nil, uint32(len(data)+1))
 	if _, err := c.w.Write(append(head, code)); err != nil {
 		return err
 	}
