@@ -60,15 +60,8 @@ func startFront(t *testing.T) *front {
 	}
 	t.Cleanup(world.Close)
 	f := &front{inner: world.Server("127.0.0.3"), zone: world.Zone("example.org")}
-	udp, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	udp, tcp := listenBoth(t)
 	f.address = udp.LocalAddr().String()
-	tcp, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", f.address)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, s := range []*dns.Server{{PacketConn: udp}, {Listener: tcp}} {
 		s.Handler = f
 		s.TsigSecret = map[string]string{"op.": testSecret}
@@ -80,6 +73,26 @@ func startFront(t *testing.T) *front {
 		t.Cleanup(func() { _ = s.Shutdown(); <-ended })
 	}
 	return f
+}
+
+// listenBoth finds a port that is free for UDP and TCP.
+func listenBoth(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	var err error
+	for range 64 {
+		var udp net.PacketConn
+		udp, err = (&net.ListenConfig{}).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+		if err != nil {
+			continue
+		}
+		var tcp net.Listener
+		if tcp, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", udp.LocalAddr().String()); err == nil {
+			return udp, tcp
+		}
+		_ = udp.Close()
+	}
+	t.Fatal(err)
+	return nil, nil
 }
 
 func (f *front) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
