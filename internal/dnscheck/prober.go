@@ -62,11 +62,7 @@ func New(o Options) *Prober {
 	if hasRoute == nil {
 		hasRoute = systemRoute
 	}
-	r := &resolver{
-		client: &client{timeout: o.Timeout, hasRoute: hasRoute, pace: newPace(o)},
-		roots:  o.Roots, port: o.Port, now: o.Now,
-		cuts: map[dnsrecord.Name]*cut{}, zones: map[dnsrecord.Name]*zone{},
-	}
+	r := newResolver(&client{timeout: o.Timeout, hasRoute: hasRoute, pace: newPace(o)}, o)
 	return &Prober{
 		options: o, surveyor: &surveyor{resolver: r, resolvConf: o.ResolvConf},
 		kick: make(chan struct{}, o.Workers), wake: newBell(),

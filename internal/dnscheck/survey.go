@@ -77,7 +77,7 @@ func (s *surveyor) node(ctx context.Context, w walk, name dnsrecord.Name, p Poli
 	case len(p.Nameservers) > 0:
 		servers = given(p)
 	default:
-		z, err := w.zone(ctx, name)
+		z, err := s.zone(ctx, w, name, full)
 		if err := fatal(ctx, err); err != nil && !errors.Is(err, errExhausts) {
 			return n, err
 		}
@@ -100,6 +100,14 @@ func (s *surveyor) node(ctx context.Context, w walk, name dnsrecord.Name, p Poli
 	}
 	n.findZone()
 	return n, err
+}
+
+// zone is the name's zone; a sample trusts what was learnt in the last hour.
+func (s *surveyor) zone(ctx context.Context, w walk, name dnsrecord.Name, full bool) (*zone, error) {
+	if z := s.resolver.remembered(name); z != nil && !full {
+		return z, nil
+	}
+	return w.zone(ctx, name)
 }
 
 // given are the servers that a policy names.

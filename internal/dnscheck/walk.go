@@ -52,7 +52,8 @@ type resolver struct {
 
 	mu    sync.Mutex
 	cuts  map[dnsrecord.Name]*cut
-	zones map[dnsrecord.Name]*zone
+	zones map[dnsrecord.Name]*zone          // by apex
+	apex  map[dnsrecord.Name]dnsrecord.Name // of names that were looked up
 }
 
 // walk is one use of the resolver: its budget and how deep it is nested.
@@ -60,6 +61,13 @@ type walk struct {
 	*resolver
 	budget *budget
 	depth  int
+}
+
+func newResolver(c *client, o Options) *resolver {
+	return &resolver{
+		client: c, roots: o.Roots, port: o.Port, now: o.Now,
+		cuts: map[dnsrecord.Name]*cut{}, zones: map[dnsrecord.Name]*zone{}, apex: map[dnsrecord.Name]dnsrecord.Name{},
+	}
 }
 
 func (r *resolver) walk() walk { return walk{r, newBudget(), 0} }
@@ -95,18 +103,10 @@ func (r *resolver) cached(name dnsrecord.Name) *cut {
 func (r *resolver) keep(c *cut) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.now()
 	if len(r.cuts) >= maxZones {
 		clear(r.cuts)
 	}
 	r.cuts[c.apex] = c
-	if len(r.zones) >= maxZones {
-		for n, z := range r.zones {
-			if !now.Before(z.expires) || len(r.zones) >= 2*maxZones {
-				delete(r.zones, n)
-			}
-		}
-	}
 }
 
 // age is how long a zone's servers are kept: as their TTL says, between bounds

@@ -40,7 +40,23 @@ type ZoneInfo struct {
 type zone struct {
 	ZoneInfo
 	facts   []fact
+	learnt  time.Time
 	expires time.Time
+}
+
+// remembered is the zone of a name that was looked up within the last hour:
+// good enough to ask one of its servers whether all is still well.
+func (r *resolver) remembered(name dnsrecord.Name) *zone {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	apex, ok := r.apex[name]
+	if !ok {
+		return nil
+	}
+	if z := r.zones[apex]; z != nil && r.now().Sub(z.learnt) < maxTopAge {
+		return z
+	}
+	return nil
 }
 
 // zone walks to the zone that name is in and asks it about itself.
@@ -50,23 +66,25 @@ func (w walk) zone(ctx context.Context, name dnsrecord.Name) (*zone, error) {
 		return nil, err
 	}
 	w.mu.Lock()
-	known := w.zones[c.apex]
+	z := w.zones[c.apex]
 	w.mu.Unlock()
-	if known != nil && w.now().Before(known.expires) {
-		return known, nil
-	}
-	z, err := w.describe(ctx, c)
-	if err != nil {
-		return nil, err
+	if z == nil || !w.now().Before(z.expires) {
+		if z, err = w.describe(ctx, c); err != nil {
+			return nil, err
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.zones[z.Apex] = z
+	if len(w.zones) >= maxZones || len(w.apex) >= 8*maxZones {
+		clear(w.zones)
+		clear(w.apex)
+	}
+	w.zones[z.Apex], w.apex[name] = z, z.Apex
 	return z, nil
 }
 
 func (w walk) describe(ctx context.Context, c *cut) (*zone, error) {
-	z := &zone{expires: c.expires}
+	z := &zone{learnt: w.now(), expires: c.expires}
 	z.Apex = c.apex
 	z.Servers = slices.Clone(c.servers)
 	if c.referred {
