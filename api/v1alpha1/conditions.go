@@ -18,12 +18,12 @@ const (
 	// everything that the spec asks for is in place and seen in public DNS. It
 	// stays True through a routine rotation and one lagging probe. Manual: judged
 	// by DNS; verification None: published suffices; suspend: as it was. For a
-	// provider: its credentials were tried and work.
+	// provider: its credentials were tried and work. Where another normal-true
+	// condition holds it back, it has that condition's reason.
 	//
 	// Reasons: Ready, Checking, Progressing, DomainClaimed, InvalidDomain,
-	// MailDomainNotFound, Retired, Revoked, and the reason of whichever
-	// normal-true condition below is not True. For a provider: Ready, Checking,
-	// SecretMissing, InvalidCredentials, InvalidConfiguration,
+	// InvalidSchedule, MailDomainNotFound, Retired, Revoked. For a provider: Ready,
+	// Checking, SecretMissing, InvalidCredentials, InvalidConfiguration,
 	// EndpointNotAllowed, ZoneNotFound, ServerUnreachable, Throttled.
 	ConditionReady = "Ready"
 
