@@ -5,6 +5,7 @@ package dnsplan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -225,10 +226,7 @@ func world(t *rapid.T) (map[Key]dnsrecord.Set, Marker, []Wish) {
 }
 
 func applyAll(seen map[Key]dnsrecord.Set, changes []Change) map[Key]dnsrecord.Set {
-	after := map[Key]dnsrecord.Set{}
-	for k, s := range seen {
-		after[k] = s
-	}
+	after := maps.Clone(seen)
 	for _, c := range changes {
 		after[c.Key()] = c.Apply(after[c.Key()])
 	}

@@ -75,8 +75,7 @@ func asError(err error) *Error {
 	if err == nil {
 		return nil
 	}
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return &Error{Reason: e.Reason, Message: clean(e.Message), RetryAfter: e.RetryAfter, Err: e.Err}
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {

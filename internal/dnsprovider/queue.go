@@ -101,7 +101,7 @@ func (q *Queue) Start(ctx context.Context) error {
 	q.wg.Go(func() { q.wake.run(ctx.Done()) })
 	q.wg.Go(func() { q.opts.Accounts.wake.run(ctx.Done()) })
 	for _, e := range q.entries {
-		q.dispatch(e)
+		q.dispatch(e) //nolint:contextcheck // workers run on the context that was just stored
 	}
 	q.mu.Unlock()
 

@@ -39,7 +39,7 @@ func TestTheMarkerStandsBeforeTheFirstRecord(t *testing.T) {
 			t.Errorf("calls %v, want %v", got, want)
 		}
 		r := b.result(s.Owner)
-		m := zone.marker(t, "example.org")
+		m := zone.marker(t)
 		if !r.Settled() || !r.Outcomes[0].Changed || r.MarkerGeneration != 1 || r.MarkerValue != m.String() || r.Fingerprint != s.Fingerprint() {
 			t.Errorf("got %+v", r)
 		}
@@ -123,7 +123,7 @@ func TestWhatCameTogetherIsDoneInFewCalls(t *testing.T) {
 func TestNothingIsWrittenAfterAFailedRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		zone := newFakeZone()
-		zone.hook = func(n int, op string) verdict {
+		zone.hook = func(n int, _ string) verdict {
 			if n <= 3 {
 				return fails
 			}
@@ -198,9 +198,9 @@ func TestOneRefusedRecordDoesNotHoldUpTheOthers(t *testing.T) {
 		if m := r.Outcomes[1].Message; m != "b.example.org was not changed: not this one" {
 			t.Errorf("message %q", m)
 		}
-		markers := zone.marker(t, "example.org")
+		markers := zone.marker(t)
 		b.pass(10 * time.Minute)
-		if after := zone.marker(t, "example.org"); after.Generation != markers.Generation {
+		if after := zone.marker(t); after.Generation != markers.Generation {
 			t.Error("retries of a refused record wear out the marker")
 		}
 	})
@@ -209,7 +209,7 @@ func TestOneRefusedRecordDoesNotHoldUpTheOthers(t *testing.T) {
 func TestAProviderThatLiesIsFoundOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		zone := newFakeZone()
-		zone.hook = func(n int, op string) verdict {
+		zone.hook = func(n int, _ string) verdict {
 			if n == 4 { // the records, after the marker
 				return lies
 			}
@@ -283,7 +283,7 @@ func TestRemovingTheLastRecordRemovesTheMarker(t *testing.T) {
 		s.Wishes[0].Value = ""
 		b.queue.Submit(s)
 		b.wait()
-		if m := zone.marker(t, "example.org"); len(m.Digests) != 1 || m.Generation != 2 {
+		if m := zone.marker(t); len(m.Digests) != 1 || m.Generation != 2 {
 			t.Fatalf("marker %s", m)
 		}
 		s = remember(s, b.result(s.Owner))
@@ -306,7 +306,7 @@ func TestAReplacedValueLeavesTheMarker(t *testing.T) {
 			b.queue.Submit(submission("a", txt("_dmarc.example.org", fmt.Sprint("v", i))))
 			b.wait()
 		}
-		m := zone.marker(t, "example.org")
+		m := zone.marker(t)
 		if want := dnsplan.Digest("_dmarc.example.org", dnsrecord.TXT, "v4"); !slices.Equal(m.Digests, []string{want}) {
 			t.Errorf("marker %s", m)
 		}
@@ -334,7 +334,7 @@ func TestAnotherInstallationsDomainIsAConflict(t *testing.T) {
 			us.queue.Submit(ours)
 			us.wait()
 			sameRecords(t, zone.records(), map[dnsrecord.Name][]string{"_dmarc.example.org": {"ours"}, "x.example.org": {"ours"}})
-			if m := zone.marker(t, "example.org"); m.Owner != dnsplan.OwnerHash("us") || len(m.Digests) != 2 || m.Generation != 3 {
+			if m := zone.marker(t); m.Owner != dnsplan.OwnerHash("us") || len(m.Digests) != 2 || m.Generation != 3 {
 				t.Errorf("marker %s", m)
 			}
 		}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 )
@@ -38,7 +37,7 @@ func TestOpen(t *testing.T) {
 		"two drivers":                    {spec: v1alpha1.DNSProviderSpec{Manual: &v1alpha1.Manual{}, RFC2136: server}, reason: Invalid, words: "exactly one"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			account, err := Open(t.Context(), c.spec, OpenOptions{Secrets: c.secrets, EndpointAllowed: c.allowed, Now: time.Now})
+			account, err := Open(t.Context(), c.spec, OpenOptions{Secrets: c.secrets, EndpointAllowed: c.allowed})
 			if c.reason == "" {
 				if err != nil || account.Fingerprint == "" {
 					t.Fatalf("%+v %v", account, err)

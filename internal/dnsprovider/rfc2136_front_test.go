@@ -24,8 +24,8 @@ const (
 cut          300  TXT   "v=DK" "IM1; p=" "a"
 alias        60   CNAME target
 old          60   DNAME new
-sub          300  NS    ns.sub
-ns.sub       300  A     192.0.2.53
+sub          300  NS    ns1.sub
+ns1.sub      300  A     192.0.2.53
 *.wild       120  TXT   "from the wildcard"
 same.wild    120  TXT   "from the wildcard"
 *.star       120  CNAME target
@@ -132,7 +132,7 @@ type signer struct {
 
 func (s *signer) WriteMsg(m *dns.Msg) error {
 	if t := s.req.IsTsig(); t != nil && m.IsTsig() == nil {
-		m.SetTsig(t.Hdr.Name, t.Algorithm, t.Fudge, time.Now().Unix())
+		m.SetTsig(t.Hdr.Name, t.Algorithm, t.Fudge, time.Now().Unix()) //nolint:forbidigo // TSIG compares with the real clock
 		if s.TsigStatus() != nil {
 			m.Rcode, m.Answer = dns.RcodeNotAuth, nil
 			m.IsTsig().Error = dns.RcodeBadSig
@@ -153,7 +153,7 @@ func (f *front) open(t *testing.T, edit func(*v1alpha1.RFC2136)) *Account {
 		edit(&spec)
 	}
 	account, err := Open(t.Context(), v1alpha1.DNSProviderSpec{RFC2136: &spec}, OpenOptions{
-		Now: time.Now,
+		Now: time.Now, //nolint:forbidigo // TSIG compares with the real clock
 		Secrets: func(_ context.Context, ref v1alpha1.SecretKeyRef) ([]byte, error) {
 			if ref.Key == "other" {
 				return []byte("b3RoZXItb3RoZXItb3RoZXItb3RoZXItb3RoZXItMzI="), nil

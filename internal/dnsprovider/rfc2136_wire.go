@@ -64,7 +64,7 @@ func (d *rfc2136) exchange(ctx context.Context, network string, m *dns.Msg, time
 	if err != nil {
 		return nil, d.fail(Unreachable, err, "server %s cannot be reached: %v", d.server, plain(err))
 	}
-	defer conn.Close() //nolint:errcheck // nothing is left to send
+	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	reply, _, err := client.ExchangeWithConnContext(ctx, m, conn)

@@ -84,13 +84,7 @@ func (r *round) addNeighbours() {
 		for _, w := range d.wishes {
 			mine[w.Key()] = true
 		}
-		others := slices.Clone(r.neighbours)
-		for _, other := range r.jobs {
-			if other.sub.Domain != d.name {
-				others = append(others, other.sub)
-			}
-		}
-		for _, s := range others {
+		for _, s := range r.others(d) {
 			for _, w := range s.Wishes {
 				if mine[w.Key()] {
 					d.wishes = append(d.wishes, w)
@@ -98,6 +92,17 @@ func (r *round) addNeighbours() {
 			}
 		}
 	}
+}
+
+// others are the submissions in this zone that are no jobs of the domain.
+func (r *round) others(d *domain) []Submission {
+	others := slices.Clone(r.neighbours)
+	for _, j := range r.jobs {
+		if j.sub.Domain != d.name {
+			others = append(others, j.sub)
+		}
+	}
+	return others
 }
 
 func (r *round) run(ctx context.Context) {

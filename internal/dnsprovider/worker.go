@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 )
 
@@ -50,7 +49,6 @@ type memory struct {
 type job struct {
 	sub        Submission
 	want, full string
-	outcomes   []dnsplan.Outcome
 	result     Result
 	retry      bool // although the result is settled
 	retryAfter time.Duration
