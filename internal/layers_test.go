@@ -113,7 +113,7 @@ var (
 		[]string{"internal/dnsprovider", "internal/dnscheck", "internal/keydir", "internal/claim", "api/..."})
 
 	// What controllers have in common, and what none of them is.
-	shared = []string{"controllers/index", "controllers/place", "controllers/evidence"}
+	shared = []string{"controllers/internal/..."}
 
 	kubernetes = []string{"k8s.io/", "sigs.k8s.io/"}
 	clients    = []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime/pkg/client", "sigs.k8s.io/controller-runtime/pkg/manager"}

@@ -92,6 +92,20 @@ func (b *Book) takeOver(ctx context.Context, name dnsrecord.Name, holder Holder)
 	return holder, nil
 }
 
+// HeldBy tells who holds the claim of name, if anyone who still exists does.
+func (b *Book) HeldBy(ctx context.Context, name dnsrecord.Name) (Holder, bool, error) {
+	present, err := b.leases.Get(ctx, leaseName(name), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return Holder{}, false, nil
+	}
+	if err != nil {
+		return Holder{}, false, fmt.Errorf("read the claim of %s: %w", name, err)
+	}
+	by := holderOf(present)
+	held, err := b.holds(ctx, by, name)
+	return by, held, err
+}
+
 // Release gives the claim up; one that another holds is left alone.
 func (b *Book) Release(ctx context.Context, name dnsrecord.Name, holder Holder) error {
 	b.forget(name)

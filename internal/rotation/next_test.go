@@ -60,7 +60,7 @@ func TestNext(t *testing.T) {
 			policy: Policy{Keys: []WantedKey{rsa, ed}},
 			want:   []Step{CreateKey{"m20261123r", dkim.RSA, 2048}, CreateKey{"m20261123e", dkim.Ed25519, 0}},
 		},
-		"no spare is made before a key signs": {keys: []Key{key("a", unseen)}},
+		"no spare is made before a key signs":                 {keys: []Key{key("a", unseen)}},
 		"a key waits until caches have forgotten its absence": {keys: []Key{key("a", waits)}},
 		"a key whose wait is over is looked at once more": {
 			keys: []Key{key("a", stale)}, want: []Step{Sweep{"example-org-a"}},
@@ -81,7 +81,7 @@ func TestNext(t *testing.T) {
 		"once a key signs there is one spare": {
 			keys: []Key{key("a", signs)}, want: []Step{CreateKey{"m20261123r", dkim.RSA, 2048}},
 		},
-		"with a spare nothing is left to do": {keys: []Key{key("a", signs), key("b", newer)}},
+		"with a spare nothing is left to do":                {keys: []Key{key("a", signs), key("b", newer)}},
 		"a spare that still waits is no reason for another": {keys: []Key{key("a", signs), key("b", newer, unseen)}},
 		"a rotation swaps in one write, and retires only what was seen gone": {
 			policy: Policy{RotateAt: day}, keys: []Key{key("a", signs), key("b", newer)},

@@ -170,4 +170,3 @@ func TestWithoutFaultsEveryRotationEnds(t *testing.T) {
 		t.Errorf("%d keys signed in a year of %d rotations, want %d", signed, rotations, want)
 	}
 }
-

@@ -1,0 +1,125 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package controllers lists the controllers of the operator and what runs beside them.
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/controllers/dkimkey"
+	providercontroller "github.com/maildomain-operator/maildomain-operator/controllers/dnsprovider"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/index"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
+	"github.com/maildomain-operator/maildomain-operator/controllers/maildomain"
+	"github.com/maildomain-operator/maildomain-operator/internal/claim"
+	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+)
+
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=system,resources=leases,verbs=get;list;watch;create;update;patch;delete
+
+// Settings are the operator's flags.
+type Settings struct {
+	// OwnerID tells this installation's records from those of others; a restored one keeps it.
+	OwnerID string
+	// ClusterProviders is off in namespaced mode, where cluster-wide objects may not be read.
+	ClusterProviders bool
+	Keys             dkimkey.Settings
+	Providers        providercontroller.Settings
+	Probing          dnscheck.Options
+	Clock            clock.PassiveClock
+}
+
+// Setup registers everything that runs in the manager. All of it runs on the leader alone.
+func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
+	if err := index.Register(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	leases, err := coordinationclient.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("client for Leases: %w", err)
+	}
+	var (
+		live     = mgr.GetAPIReader()
+		accounts = dnsprovider.NewAccounts()
+		queue    = dnsprovider.NewQueue(dnsprovider.Options{OwnerID: s.OwnerID, Accounts: accounts, Now: s.Clock.Now})
+		prober   = dnscheck.New(s.Probing)
+		claims   = claim.NewBook(leases.Leases(s.Providers.OperatorNamespace), holds(live))
+		places   = place.Finder{Client: mgr.GetClient(), Accounts: accounts, Zones: prober, ClusterScope: s.ClusterProviders}
+		news     = &index.News{}
+	)
+	all := []interface {
+		SetupWithManager(mgr ctrl.Manager, news *index.News) error
+	}{
+		&maildomain.Reconciler{
+			Client: mgr.GetClient(), Live: live, Clock: s.Clock, Events: mgr.GetEventRecorder("maildomain"),
+			Places: places, Claims: claims, Queue: queue, Prober: prober,
+		},
+		&dkimkey.Reconciler{
+			Client: mgr.GetClient(), Live: live, Clock: s.Clock, Events: mgr.GetEventRecorder("dkimkey"),
+			Places: places, Claims: claims, Queue: queue, Prober: prober, Settings: s.Keys,
+		},
+	}
+	kinds := []string{v1alpha1.KindDNSProvider}
+	if s.ClusterProviders {
+		kinds = append(kinds, v1alpha1.KindClusterDNSProvider)
+	}
+	for _, kind := range kinds {
+		all = append(all, &providercontroller.Reconciler{
+			Client: mgr.GetClient(), Live: live, Clock: s.Clock, Events: mgr.GetEventRecorder("dnsprovider"),
+			Accounts: accounts, Settings: s.Providers, Kind: kind,
+		})
+	}
+	for _, c := range all {
+		if err := c.SetupWithManager(mgr, news); err != nil {
+			return fmt.Errorf("set up %T: %w", c, err)
+		}
+	}
+	spread := func(ctx context.Context) error { return news.Spread(ctx, queue.Wake(), prober.Wake(), accounts.Wake()) }
+	return errors.Join(mgr.Add(manager.RunnableFunc(queue.Start)), mgr.Add(manager.RunnableFunc(prober.Start)), mgr.Add(manager.RunnableFunc(spread)))
+}
+
+// holds tells by a live read whether the holder of a claim still exists and still asks for the name.
+func holds(live client.Reader) func(context.Context, claim.Holder, dnsrecord.Name) (bool, error) {
+	return func(ctx context.Context, by claim.Holder, name dnsrecord.Name) (bool, error) {
+		key := types.NamespacedName{Namespace: by.Namespace, Name: by.Name}
+		var asks dnsrecord.Name
+		var uid types.UID
+		var err error
+		switch by.Kind {
+		case v1alpha1.KindMailDomain:
+			var o v1alpha1.MailDomain
+			if err = live.Get(ctx, key, &o); err == nil {
+				uid = o.UID
+				asks, _ = dnsrecord.ParseDomain(string(o.Spec.Domain))
+			}
+		case v1alpha1.KindDKIMKey:
+			var o v1alpha1.DKIMKey
+			if err = live.Get(ctx, key, &o); err == nil {
+				uid = o.UID
+				domain, _ := dnsrecord.ParseDomain(string(o.Spec.Domain))
+				asks, _ = dkim.RecordName(o.Spec.Selector, domain)
+			}
+		default:
+			return false, nil
+		}
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		return err == nil && string(uid) == by.UID && asks == name, err
+	}
+}

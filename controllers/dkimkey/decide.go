@@ -1,0 +1,180 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dkimkey
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
+	"github.com/maildomain-operator/maildomain-operator/internal/desired"
+	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
+	"github.com/maildomain-operator/maildomain-operator/internal/keysecret"
+	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
+	"github.com/maildomain-operator/maildomain-operator/internal/rotation"
+)
+
+// decision is what to do with a key, and what its status shall say.
+type decision struct {
+	makePair bool // no key pair was ever made: make one
+	restore  bool // the Secret is gone, but signers still hold the key: write it again
+	mark     bool // the Secret may be used and does not say yet that we do
+	watch    bool // ask the authoritative servers
+	submit   bool // ask the provider
+	recheck  bool // ask the provider again, for the record was changed outside
+
+	status    v1alpha1.DKIMKeyStatus // without conditions
+	findings  []readiness.Finding
+	lookAgain time.Time
+}
+
+// decide is pure.
+func (r *Reconciler) decide(seen observation, now time.Time) decision {
+	d := decision{status: *seen.key.Status.DeepCopy(), findings: seen.findings}
+	d.status.ObservedGeneration = seen.key.Generation
+	suspended := seen.holder != nil && seen.holder.Spec.Suspend
+	d.keyPair(seen, suspended)
+	d.publication(seen, now, suspended)
+	d.times(seen, now, r.Settings)
+	d.phase(seen, now)
+	return d
+}
+
+// keyPair decides about the Secret. A key pair is made once: never again under the same selector (RFC 6376 §3.1).
+func (d *decision) keyPair(seen observation, suspended bool) {
+	known := seen.key.Status.PublicKeySHA256 != ""
+	lost := func(reason, message string, person bool) {
+		d.findings = append(d.findings, readiness.Finding{
+			Condition: v1alpha1.ConditionKeysReady, Reason: reason, Message: message, Person: person,
+		})
+	}
+	d.status.PrivateKeySecretName = keysecret.Name(seen.key)
+	switch {
+	case !seen.pair.IsZero():
+		d.status.PublicKeySHA256, d.status.Bits = seen.pair.PublicKeySHA256(), int32(seen.pair.Bits())
+		d.mark = !keysecret.Marked(seen.secret, seen.key) && !suspended
+	case seen.secret != nil: // the finding is there already
+	case known && seen.signs():
+		d.restore = !suspended
+		lost(v1alpha1.ReasonKeyLost, "Secret "+keysecret.Name(seen.key)+" is gone; it is written again from the signing Secret", false)
+	case known:
+		lost(v1alpha1.ReasonKeyLost, "Secret "+keysecret.Name(seen.key)+" with the private key is gone; "+
+			"put it back, or delete this DKIMKey: the MailDomain makes a key under a new selector", true)
+	case seen.key.Spec.PrivateKeySecretName != "":
+		lost(v1alpha1.ReasonSecretMissing, "Secret "+keysecret.Name(seen.key)+" does not exist; create it with the label "+
+			v1alpha1.LabelAdopt+"=true and the entry "+v1alpha1.PrivateKeyEntry, true)
+	default:
+		// Only where it can be published: a key pair that nobody can verify is a secret too many.
+		d.makePair = seen.hasPlace && !suspended
+		if d.makePair {
+			lost(v1alpha1.ReasonGeneratingKey, "the key pair is being made", false)
+		}
+	}
+}
+
+// publication carries the record forward. The provider is asked only about what is not yet as it should be, and only
+// for a text that the status already holds: after a crash we know our own record again.
+func (d *decision) publication(seen observation, now time.Time, suspended bool) {
+	if seen.record == "" || seen.want.Value == "" {
+		return
+	}
+	before := recordStatus(seen.key.Status)
+	if !seen.hasPlace {
+		return
+	}
+	after := desired.Progress(before, seen.want, evidence.Of(seen.outcome, seen.place.Manual, seen.verdict, seen.looked), now)
+	d.status.Zone, d.status.MarkerGeneration = string(seen.place.Zone), max(d.status.MarkerGeneration, seen.generation)
+	setRecord(&d.status, after)
+
+	persisted := before != nil && before.Value == after.Value
+	d.recheck = before != nil && before.State != v1alpha1.RecordDrifted && after.State == v1alpha1.RecordDrifted
+	d.submit = persisted && desired.NeedsProvider(after) && !suspended
+	d.watch = desired.Published(after) || after.State == v1alpha1.RecordDrifted || seen.place.Manual
+	if seen.failure != nil && desired.NeedsProvider(after) {
+		d.findings = append(d.findings, *seen.failure)
+	}
+}
+
+// times notes when the key became publishable evidence, and counts the wait of rotation invariant 1.
+func (d *decision) times(seen observation, now time.Time, settings Settings) {
+	stamp := func(t time.Time) *metav1.Time { return &metav1.Time{Time: t.UTC().Truncate(time.Second)} }
+	s := &d.status
+	published := s.RecordState == v1alpha1.RecordPublished || s.RecordState == v1alpha1.RecordVerified
+	if published && s.PublishedTime == nil {
+		s.PublishedTime = stamp(now)
+		if seen.outcome != nil && !seen.outcome.Changed && seen.key.Spec.PrivateKeySecretName != "" {
+			s.UsableTime = stamp(now) // an adopted key whose record stood there before: no cache can deny it
+		}
+	}
+	switch verified := s.RecordState == v1alpha1.RecordVerified; {
+	case verified && s.VerifiedTime == nil:
+		s.VerifiedTime = stamp(now)
+	case !verified && s.VerifiedTime != nil:
+		s.VerifiedTime, s.UsableTime = nil, nil // a relapse restarts the wait
+	}
+	if s.VerifiedTime != nil && (s.UsableTime == nil || now.Before(s.UsableTime.Time)) {
+		from, wait := s.VerifiedTime.Time, max(seen.verdict.Wait, settings.MinimumWait)
+		if seen.verdict.LastLacking.After(from) {
+			from = seen.verdict.LastLacking
+		}
+		// Rounded up to a second, the precision of a status: never a moment too early.
+		if usable := stamp(from.Add(wait + time.Second)); s.UsableTime == nil || usable.After(s.UsableTime.Time) {
+			s.UsableTime = usable
+		}
+	}
+	switch {
+	case seen.signs() && s.SigningSinceTime == nil:
+		s.SigningSinceTime = stamp(now)
+	case !seen.signs() && s.SigningSinceTime != nil && s.RetiredTime == nil && (seen.key.Spec.Intent == v1alpha1.IntentRetired || seen.key.Spec.Revoked):
+		s.RetiredTime = stamp(now)
+	}
+	if tombstone := dkim.RevokedRecord(dkim.Algorithm(seen.key.Spec.Algorithm)).String(); published && s.RecordValue == tombstone && s.RevokedTime == nil {
+		s.RevokedTime = stamp(now)
+	}
+}
+
+// phase names where the key stands and what it waits for.
+func (d *decision) phase(seen observation, now time.Time) {
+	view := seen.key.DeepCopy()
+	view.Status = d.status
+	k := rotation.KeyOf(view)
+	k.Signs, k.KeyPair = seen.signs(), !seen.pair.IsZero()
+	d.status.Phase, d.status.WaitingFor = v1alpha1.KeyPhase(rotation.PhaseOf(k, now)), ""
+	if d.status.Phase != v1alpha1.PhasePublishing {
+		return
+	}
+	switch {
+	case d.status.UsableTime != nil && d.status.VerifiedTime != nil:
+		d.lookAgain = d.status.UsableTime.Time
+		d.status.WaitingFor = "caches, until " + d.status.UsableTime.UTC().Format(time.RFC3339)
+		if seen.verdict.WaitReason != "" {
+			d.status.WaitingFor += " (" + seen.verdict.WaitReason + ")"
+		}
+		d.findings = append(d.findings, readiness.Finding{
+			Reason: v1alpha1.ReasonWaitingForCaches, Message: "waiting for " + d.status.WaitingFor,
+		})
+	case d.status.PublishedTime != nil:
+		d.status.WaitingFor = "every authoritative server to answer the record"
+	default:
+		d.status.WaitingFor = "publication"
+	}
+}
+
+// recordStatus reads the one record of a key in the form that the decisions share; nil before there is one.
+func recordStatus(s v1alpha1.DKIMKeyStatus) *v1alpha1.RecordStatus {
+	if s.RecordValue == "" {
+		return nil
+	}
+	return &v1alpha1.RecordStatus{
+		Name: s.RecordName, Purpose: v1alpha1.PurposeDKIM, Value: s.RecordValue, PublishedValue: s.PublishedValue,
+		State: s.RecordState, StateChangedTime: s.RecordStateChangedTime, Message: s.RecordMessage,
+	}
+}
+
+func setRecord(s *v1alpha1.DKIMKeyStatus, r v1alpha1.RecordStatus) {
+	s.RecordName, s.RecordValue, s.PublishedValue = r.Name, r.Value, r.PublishedValue
+	s.RecordState, s.RecordStateChangedTime, s.RecordMessage = r.State, r.StateChangedTime, r.Message
+}

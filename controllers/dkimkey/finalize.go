@@ -1,0 +1,110 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dkimkey
+
+import (
+	"context"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/claim"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
+	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
+)
+
+// finalize lets a deleted key go, never while it signs: the record goes first, then the private key (invariant 5). A
+// key whose MailDomain does not say Delete leaves both behind.
+func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Result, error) {
+	if !controllerutil.ContainsFinalizer(seen.key, v1alpha1.Finalizer) {
+		return ctrl.Result{}, nil
+	}
+	if seen.signs() {
+		return r.stillNeeded(ctx, seen, "the signing Secret still holds the key; it goes when another key signs")
+	}
+	remove := seen.holder != nil && seen.holder.Spec.Deletion() == v1alpha1.DeletionDelete
+	if remove && seen.key.Status.RecordValue != "" && !abandoned(seen) {
+		gone, why := r.withdraw(seen)
+		if !gone {
+			return r.stillNeeded(ctx, seen, why)
+		}
+	}
+	if err := r.releaseSecret(ctx, seen.key, remove); err != nil {
+		return ctrl.Result{}, err
+	}
+	if err := r.Claims.Release(ctx, seen.record, holderOf(seen.key)); err != nil {
+		return ctrl.Result{}, err
+	}
+	r.Queue.Forget(owner(seen.key))
+	r.Prober.Forget(watcher(seen.key))
+	if remove {
+		r.say(seen.key, keyRemoved, "%s and its Secret are gone", seen.record)
+	} else {
+		r.say(seen.key, keyRetained, "%s and Secret %s stay; a MailDomain or DKIMKey of the same domain takes them up again", seen.record, seen.key.Status.PrivateKeySecretName)
+	}
+	key := seen.key.DeepCopy()
+	controllerutil.RemoveFinalizer(key, v1alpha1.Finalizer)
+	return ctrl.Result{}, r.patchFinalizers(ctx, key)
+}
+
+// withdraw asks the queue to remove the record, exactly ours, and tells whether it is gone.
+func (r *Reconciler) withdraw(seen observation) (bool, string) {
+	if !seen.hasPlace {
+		for _, f := range seen.findings {
+			if f.Reason == v1alpha1.ReasonProviderNotFound {
+				r.say(seen.key, providerGone, "%s; to delete the key and leave its record, annotate it with %s=true", f.Message, v1alpha1.AnnotationAbandonRecords)
+			}
+		}
+		return false, "the record cannot be withdrawn: " + reasons(seen.findings)
+	}
+	submission := seen.submission()
+	wish := &submission.Wishes[0]
+	wish.Ours = append(wish.Ours, seen.key.Status.RecordValue)
+	wish.Value = ""
+	r.Queue.Submit(submission)
+	result, ok := r.Queue.Result(owner(seen.key))
+	if !ok || result.Fingerprint != submission.Fingerprint() {
+		return false, "the record is being withdrawn"
+	}
+	if result.Err != nil {
+		return false, "the record cannot be withdrawn: " + result.Err.Error()
+	}
+	// What stands there and is not ours is none of our business: a conflict ends the withdrawal too.
+	for _, o := range result.Outcomes {
+		if o.State != dnsplan.Absent && o.State != dnsplan.Conflict {
+			return false, "the record is being withdrawn: " + o.Message
+		}
+	}
+	return true, ""
+}
+
+// stillNeeded says why a deleted key stays. Whatever ends the wait wakes it.
+func (r *Reconciler) stillNeeded(ctx context.Context, seen observation, why string) (ctrl.Result, error) {
+	d := decision{status: *seen.key.Status.DeepCopy()}
+	d.status.WaitingFor = why
+	d.findings = []readiness.Finding{{Reason: v1alpha1.ReasonDeleting, Message: why}}
+	return r.report(ctx, seen, d, r.Clock.Now(), nil)
+}
+
+// abandoned is a person's word that the record may stay behind.
+func abandoned(seen observation) bool {
+	if seen.key.Annotations[v1alpha1.AnnotationAbandonRecords] == "true" {
+		return true
+	}
+	return seen.holder != nil && seen.holder.Annotations[v1alpha1.AnnotationAbandonRecords] == "true"
+}
+
+func holderOf(key *v1alpha1.DKIMKey) claim.Holder {
+	return claim.Holder{Kind: v1alpha1.KindDKIMKey, Namespace: key.Namespace, Name: key.Name, UID: string(key.UID)}
+}
+
+func reasons(findings []readiness.Finding) string {
+	for _, f := range findings {
+		if f.Message != "" {
+			return f.Message
+		}
+	}
+	return "the provider is not ready"
+}

@@ -1,0 +1,238 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dkimkey
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/index"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
+	"github.com/maildomain-operator/maildomain-operator/internal/claim"
+	"github.com/maildomain-operator/maildomain-operator/internal/desired"
+	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
+	"github.com/maildomain-operator/maildomain-operator/internal/keysecret"
+	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
+)
+
+// observation is everything that is known of a key; nothing in it is edited after observe.
+type observation struct {
+	key    *v1alpha1.DKIMKey
+	domain dnsrecord.Name
+	record dnsrecord.Name
+	// holder is the MailDomain of the namespace that holds the domain; nil for a key that stands alone.
+	holder *v1alpha1.MailDomain
+
+	place    place.Place
+	hasPlace bool
+	findings []readiness.Finding // what keeps the key from going on
+
+	secret *corev1.Secret // nil if there is none
+	pair   dkim.KeyPair   // zero if there is none that may be used
+
+	signed keydir.Key // what the signing Secret holds under the selector; zero if nothing
+
+	want       desired.Record
+	outcome    *dnsplan.Outcome   // the queue's answer for want; nil without one
+	failure    *readiness.Finding // of the provider as a whole
+	generation int64              // of the marker
+	verdict    dnscheck.Verdict
+	looked     bool
+}
+
+// observe does all reading. An error means that something could not be read.
+func (r *Reconciler) observe(ctx context.Context, key *v1alpha1.DKIMKey) (observation, error) {
+	seen := observation{key: key}
+	var err error
+	if seen.domain, err = dnsrecord.ParseDomain(string(key.Spec.Domain)); err == nil {
+		seen.record, err = dkim.RecordName(string(key.Spec.Selector), seen.domain)
+	}
+	if err != nil {
+		seen.findings = append(seen.findings, readiness.Finding{Reason: v1alpha1.ReasonInvalidDomain, Message: err.Error(), Person: true})
+		return seen, nil
+	}
+	if err := r.observeHolder(ctx, &seen); err != nil {
+		return seen, err
+	}
+	if err := r.observeKeyPair(ctx, &seen); err != nil {
+		return seen, err
+	}
+	if err := r.observePlace(ctx, &seen); err != nil {
+		return seen, err
+	}
+	r.look(&seen)
+	return seen, nil
+}
+
+func (r *Reconciler) observeHolder(ctx context.Context, seen *observation) error {
+	holders, err := index.MailDomainsOf(ctx, r.Client, seen.key.Namespace, seen.domain)
+	if err != nil {
+		return err
+	}
+	for i := range holders {
+		if seen.holder == nil || holders[i].CreationTimestamp.Before(&seen.holder.CreationTimestamp) {
+			seen.holder = &holders[i]
+		}
+	}
+	if seen.holder == nil {
+		return nil
+	}
+	var secret corev1.Secret
+	name := types.NamespacedName{Namespace: seen.key.Namespace, Name: seen.holder.SigningSecret()}
+	if err := r.Client.Get(ctx, name, &secret); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	signers, _ := keydir.Decode(secret.Data, seen.domain) // what cannot be read signs nothing
+	for _, k := range signers.Keys {
+		if k.Selector == string(seen.key.Spec.Selector) {
+			seen.signed = k
+		}
+	}
+	return nil
+}
+
+// observeKeyPair reads the Secret of the key pair: from the cache, and live before it is believed to be missing.
+func (r *Reconciler) observeKeyPair(ctx context.Context, seen *observation) error {
+	name := types.NamespacedName{Namespace: seen.key.Namespace, Name: keysecret.Name(seen.key)}
+	secret := &corev1.Secret{}
+	err := r.Client.Get(ctx, name, secret)
+	if apierrors.IsNotFound(err) {
+		err = r.Live.Get(ctx, name, secret)
+	}
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	seen.secret = secret
+	pair, err := keysecret.Judge(secret, seen.key)
+	var problem *keysecret.Problem
+	if errors.As(err, &problem) {
+		seen.findings = append(seen.findings, readiness.Finding{
+			Condition: v1alpha1.ConditionKeysReady, Reason: problem.Reason, Message: problem.Message, Person: true,
+		})
+		return nil
+	}
+	seen.pair = pair
+	return err
+}
+
+// observePlace finds out whether, where and with what success the record may be published.
+func (r *Reconciler) observePlace(ctx context.Context, seen *observation) error {
+	known, _ := dnsrecord.ParseName(seen.key.Status.Zone)
+	found, finding, err := r.Places.Find(ctx, seen.key.Spec.ProviderRef, seen.key.Namespace, seen.record, known)
+	if err != nil {
+		return err
+	}
+	if finding == nil {
+		finding, err = r.claimed(ctx, seen)
+	}
+	if finding != nil {
+		seen.findings = append(seen.findings, *finding)
+	}
+	if finding != nil || err != nil {
+		return err
+	}
+	seen.place, seen.hasPlace = found, true
+	return nil
+}
+
+// claimed makes sure that nobody else publishes for the domain. A key of a MailDomain stands under that one's claim; a
+// key that stands alone claims the name of its record, where the domain is not another namespace's.
+func (r *Reconciler) claimed(ctx context.Context, seen *observation) (*readiness.Finding, error) {
+	name, asks := seen.record, holderOf(seen.key)
+	if seen.holder != nil {
+		name, asks = seen.domain, claim.Holder{
+			Kind: v1alpha1.KindMailDomain, Namespace: seen.holder.Namespace, Name: seen.holder.Name, UID: string(seen.holder.UID),
+		}
+	} else if by, held, err := r.Claims.HeldBy(ctx, seen.domain); err != nil || held && by.Namespace != seen.key.Namespace {
+		return elsewhere(seen.domain, by), err
+	}
+	by, err := r.Claims.Take(ctx, name, asks)
+	if err != nil || by != asks {
+		return elsewhere(name, by), err
+	}
+	return nil, nil
+}
+
+// elsewhere tells of the holder only what another tenant may know.
+func elsewhere(name dnsrecord.Name, by claim.Holder) *readiness.Finding {
+	return &readiness.Finding{
+		Reason: v1alpha1.ReasonDomainClaimed, Person: true,
+		Message: name.String() + " is held by another " + by.Kind + "; delete one of the two",
+	}
+}
+
+// look adds what the queue and the prober say of the record that is wanted.
+func (r *Reconciler) look(seen *observation) {
+	seen.want = wanted(*seen, r.Settings, r.Clock.Now())
+	if !seen.hasPlace || seen.want.Value == "" {
+		return
+	}
+	result, ok := r.Queue.Result(owner(seen.key))
+	if outcome, answered := evidence.Answer(seen.submission(), result, ok)[dnsplan.Key{Name: seen.want.Name, Type: seen.want.Type}]; answered {
+		seen.outcome = &outcome
+	}
+	if ok {
+		seen.failure, seen.generation = evidence.Failure(result.Err), result.MarkerGeneration
+	}
+	seen.verdict, seen.looked = r.Prober.Verdict(evidence.Target(seen.want))
+}
+
+// wanted is the record that shall stand there: the public key, or nothing in its place once it is revoked. A key pair
+// that cannot be read leaves the record as it is.
+func wanted(seen observation, settings Settings, now time.Time) desired.Record {
+	record := desired.Record{
+		Name: seen.record, Type: dnsrecord.TXT, Kind: dnsplan.Exclusive, Purpose: v1alpha1.PurposeDKIM,
+		Value: seen.key.Status.RecordValue,
+	}
+	switch {
+	case seen.key.Spec.Revoked && !seen.signs() && !now.Before(emptyAt(seen.key, settings)):
+		record.Value = dkim.RevokedRecord(dkim.Algorithm(seen.key.Spec.Algorithm)).String()
+	case !seen.pair.IsZero() && record.Value == "":
+		record.Value = seen.pair.Record().String()
+	}
+	return record
+}
+
+// emptyAt is when a revoked key's record may be emptied: signers that mount the signing Secret lag behind it.
+func emptyAt(key *v1alpha1.DKIMKey, settings Settings) time.Time {
+	if key.Status.RetiredTime == nil {
+		return time.Time{} // never signed, or left the Secret before anybody noted it
+	}
+	return key.Status.RetiredTime.Add(settings.RevocationGrace)
+}
+
+// signs tells whether signers use this very key.
+func (o observation) signs() bool {
+	return o.signed.Selector != "" && (o.key.Status.PublicKeySHA256 == "" || o.signed.Pair.PublicKeySHA256() == o.key.Status.PublicKeySHA256)
+}
+
+// submission is what the key asks of the queue.
+func (o observation) submission() dnsprovider.Submission {
+	before := recordStatus(o.key.Status)
+	adoption := dnsplan.Never // selectors are never overwritten
+	if o.key.Spec.PrivateKeySecretName != "" {
+		adoption = dnsplan.Identical // a key that signs already brings its record along
+	}
+	return dnsprovider.Submission{
+		Owner: owner(o.key), Provider: o.place.Provider, Zone: o.place.Zone, Domain: o.domain,
+		Wishes:               []dnsplan.Wish{evidence.Wish(o.want, before, o.place.TTL, adoption)},
+		RememberedGeneration: o.key.Status.MarkerGeneration,
+	}
+}

@@ -1,0 +1,68 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dkimkey
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/announce"
+	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
+)
+
+// normal are the normal-true conditions of a DKIMKey, and what they say when nothing denies them.
+var normal = []readiness.Normal{
+	{Condition: v1alpha1.ConditionProviderReady, Reason: v1alpha1.ReasonProviderReady, Message: "the provider may be used"},
+	{Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonKeysReady, Message: "the key pair exists and matches its Secret"},
+	{Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonRecordsPublished, Message: "the provider has the record"},
+	{Condition: v1alpha1.ConditionRecordsVerified, Reason: v1alpha1.ReasonRecordsVerified, Message: "the authoritative servers answer the record"},
+}
+
+// patchStatus writes the status if it changed, onto the version that was read: a stale copy never wins.
+func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decision, now time.Time) error {
+	settled := readiness.True(seen.key.Status.Conditions, v1alpha1.ConditionReady) && seen.key.Status.ObservedGeneration == seen.key.Generation
+	findings := d.findings
+	if record := recordStatus(d.status); record != nil {
+		of, look := readiness.Records([]v1alpha1.RecordStatus{*record}, settled, now)
+		findings = append(findings, of...)
+		if !look.IsZero() && (d.lookAgain.IsZero() || look.Before(d.lookAgain)) {
+			d.lookAgain = look
+		}
+	} else {
+		findings = append(findings, unpublished()...)
+	}
+	d.status.Conditions = readiness.Conditions(seen.key.Status.Conditions, seen.key.Generation, normal, findings, notes(d.status), now)
+	if equality.Semantic.DeepEqual(seen.key.Status, d.status) {
+		return nil
+	}
+	after := seen.key.DeepCopy()
+	after.Status = d.status
+	err := r.Client.Status().Patch(ctx, after, client.MergeFromWithOptions(seen.key, client.MergeFromWithOptimisticLock{}))
+	if err == nil {
+		r.sayTransitions(seen.key, seen.key.Status, d.status)
+		announce.Conditions(ctx, r.Events, seen.key, seen.key.Status.Conditions, d.status.Conditions)
+	}
+	return client.IgnoreNotFound(err)
+}
+
+func unpublished() []readiness.Finding {
+	return []readiness.Finding{
+		{Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonPublishing, Message: "there is no record to publish yet"},
+		{Condition: v1alpha1.ConditionRecordsVerified, Reason: v1alpha1.ReasonWaitingForPublication, Message: "there is no record to look for yet"},
+	}
+}
+
+func notes(s v1alpha1.DKIMKeyStatus) []readiness.Note {
+	if s.Bits == 0 || s.Bits >= v1alpha1.DefaultRSABits {
+		return nil
+	}
+	return []readiness.Note{{
+		Condition: v1alpha1.ConditionWeakKey, Reason: v1alpha1.ReasonKeyTooShort,
+		Message: "the adopted key has less than 2048 bits (RFC 8301 section 3.2); rotate to replace it",
+	}}
+}

@@ -1,0 +1,125 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package evidence puts what the provider and the authoritative servers said of a record into the words that the
+// decisions take.
+package evidence
+
+import (
+	"errors"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/desired"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
+)
+
+// Of says what is known of one record. A nil outcome has not been answered; known is false before a first sweep.
+func Of(outcome *dnsplan.Outcome, manual bool, verdict dnscheck.Verdict, known bool) desired.Seen {
+	seen := desired.Seen{}
+	if known {
+		seen.World, seen.Message = world(verdict), verdict.Message
+	}
+	if outcome == nil {
+		if manual {
+			seen.Provider = desired.ByHand
+		}
+		return seen
+	}
+	seen.Provider, seen.Replaced = provider(outcome.State, manual), outcome.Replaced
+	if outcome.Message != "" && seen.Provider != desired.HasIt {
+		seen.Message = outcome.Message
+	}
+	return seen
+}
+
+func provider(state dnsplan.OutcomeState, manual bool) desired.Provider {
+	switch state {
+	case dnsplan.InPlace, dnsplan.Absent:
+		return desired.HasIt
+	case dnsplan.Conflict:
+		return desired.Foreign
+	case dnsplan.Failed:
+		return desired.CouldNotDo
+	case dnsplan.Pending:
+	}
+	if manual {
+		return desired.ByHand
+	}
+	return desired.NotAsked
+}
+
+func world(v dnscheck.Verdict) desired.World {
+	switch v.State {
+	case dnscheck.Verified:
+		return desired.SeesIt
+	case dnscheck.Unchecked:
+		return desired.NotChecked
+	case dnscheck.Lacking, dnscheck.Differs, dnscheck.Conflict:
+		return desired.LacksIt
+	case dnscheck.Unknown, dnscheck.Unreachable:
+	}
+	return desired.NotLooked
+}
+
+// Answer returns the outcomes of a submission by name and type, if the result answers this very submission.
+func Answer(submission dnsprovider.Submission, result dnsprovider.Result, ok bool) map[dnsplan.Key]dnsplan.Outcome {
+	if !ok || result.Fingerprint != submission.Fingerprint() {
+		return nil
+	}
+	outcomes := make(map[dnsplan.Key]dnsplan.Outcome, len(result.Outcomes))
+	for _, o := range result.Outcomes {
+		outcomes[dnsplan.Key{Name: o.Name, Type: o.Type}] = o
+	}
+	return outcomes
+}
+
+// Wish asks the queue for a record; nothing is overwritten but what adoption allows.
+func Wish(r desired.Record, before *v1alpha1.RecordStatus, ttl uint32, adoption dnsplan.Adoption) dnsplan.Wish {
+	wish := dnsplan.Wish{Name: r.Name, Type: r.Type, Kind: r.Kind, Value: r.Value, TTL: ttl, Adoption: adoption}
+	if before != nil {
+		wish.Ours = desired.Ours(*before)
+	}
+	return wish
+}
+
+// Target is what the prober shall look for.
+func Target(r desired.Record) dnscheck.Target {
+	return dnscheck.Target{Name: r.Name, Type: r.Type, Kind: r.Kind, Value: r.Value}
+}
+
+// TypeOf reads the type of a record in a status, where TXT is left out.
+func TypeOf(r v1alpha1.RecordStatus) dnsrecord.Type {
+	if r.Type == "" {
+		return dnsrecord.TXT
+	}
+	return dnsrecord.Type(r.Type)
+}
+
+// Failure says what an error of the provider as a whole means for the conditions; nil for no error.
+func Failure(err error) *readiness.Finding {
+	if err == nil {
+		return nil
+	}
+	var e *dnsprovider.Error
+	if !errors.As(err, &e) {
+		return &readiness.Finding{Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonWriteRefused, Message: err.Error()}
+	}
+	means := map[dnsprovider.Reason]struct{ condition, reason string }{
+		dnsprovider.Unauthorized: {v1alpha1.ConditionProviderReady, v1alpha1.ReasonInvalidCredentials},
+		dnsprovider.Unreachable:  {v1alpha1.ConditionProviderReady, v1alpha1.ReasonServerUnreachable},
+		dnsprovider.ZoneNotFound: {v1alpha1.ConditionProviderReady, v1alpha1.ReasonZoneNotFound},
+		dnsprovider.NotReady:     {v1alpha1.ConditionProviderReady, v1alpha1.ReasonProviderNotReady},
+		dnsprovider.NotBuiltIn:   {v1alpha1.ConditionProviderReady, v1alpha1.ReasonProviderNotReady},
+		dnsprovider.Invalid:      {v1alpha1.ConditionProviderReady, v1alpha1.ReasonProviderNotReady},
+		dnsprovider.Throttled:    {v1alpha1.ConditionRecordsPublished, v1alpha1.ReasonThrottled},
+	}
+	m, ok := means[e.Reason]
+	if !ok {
+		m.condition, m.reason = v1alpha1.ConditionRecordsPublished, v1alpha1.ReasonWriteRefused
+	}
+	return &readiness.Finding{Condition: m.condition, Reason: m.reason, Message: e.Message, Person: !e.Temporary()}
+}

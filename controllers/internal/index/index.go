@@ -1,0 +1,116 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package index finds objects by what connects them: a domain, a provider.
+package index
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+)
+
+// The fields that the cache indexes. They are values that we compute, not paths of the objects.
+const (
+	byDomain   = "maildomain.dev/domain"
+	byProvider = "maildomain.dev/provider"
+)
+
+// Register adds the indexes to the cache; call it once, before the manager starts.
+func Register(ctx context.Context, indexer client.FieldIndexer) error {
+	for _, i := range []struct {
+		object client.Object
+		field  string
+		values client.IndexerFunc
+	}{
+		{&v1alpha1.MailDomain{}, byDomain, func(o client.Object) []string { return domain(o.(*v1alpha1.MailDomain).Spec.Domain) }},
+		{&v1alpha1.DKIMKey{}, byDomain, func(o client.Object) []string { return domain(o.(*v1alpha1.DKIMKey).Spec.Domain) }},
+		{&v1alpha1.MailDomain{}, byProvider, func(o client.Object) []string { return provider(o.(*v1alpha1.MailDomain).Spec.ProviderRef) }},
+		{&v1alpha1.DKIMKey{}, byProvider, func(o client.Object) []string { return provider(o.(*v1alpha1.DKIMKey).Spec.ProviderRef) }},
+	} {
+		if err := indexer.IndexField(ctx, i.object, i.field, i.values); err != nil {
+			return fmt.Errorf("index %T by %s: %w", i.object, i.field, err)
+		}
+	}
+	return nil
+}
+
+// domain is compared as the A-label that is published, whatever the spec's spelling.
+func domain(text v1alpha1.DomainName) []string {
+	name, err := dnsrecord.ParseDomain(string(text))
+	if err != nil {
+		return nil
+	}
+	return []string{string(name)}
+}
+
+func provider(ref v1alpha1.ProviderRef) []string {
+	ref = ref.WithDefaults()
+	return []string{string(ref.Kind) + "/" + string(ref.Name)}
+}
+
+// MaildomainsOf lists the MailDomains of a domain; namespace "" looks in all.
+func MailDomainsOf(ctx context.Context, c client.Reader, namespace string, name dnsrecord.Name) ([]v1alpha1.MailDomain, error) {
+	var list v1alpha1.MailDomainList
+	err := c.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{byDomain: string(name)})
+	return list.Items, err
+}
+
+// KeysOf lists the DKIMKeys of a domain in a namespace.
+func KeysOf(ctx context.Context, c client.Reader, namespace string, name dnsrecord.Name) ([]v1alpha1.DKIMKey, error) {
+	var list v1alpha1.DKIMKeyList
+	err := c.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{byDomain: string(name)})
+	return list.Items, err
+}
+
+// UsersOf lists the objects of list's kind that refer to a provider.
+func UsersOf(ctx context.Context, c client.Reader, list client.ObjectList, p dnsprovider.ProviderKey) error {
+	return c.List(ctx, list, client.InNamespace(p.Namespace), client.MatchingFields{byProvider: p.Kind + "/" + p.Name})
+}
+
+// ProviderOf names a provider object.
+func ProviderOf(o client.Object) dnsprovider.ProviderKey {
+	kind := v1alpha1.KindDNSProvider
+	if _, ok := o.(*v1alpha1.ClusterDNSProvider); ok {
+		kind = v1alpha1.KindClusterDNSProvider
+	}
+	return dnsprovider.ProviderKey{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}
+}
+
+// IsProvider tells whether news is about a provider.
+func IsProvider(about dnsprovider.Owner) (dnsprovider.ProviderKey, bool) {
+	key := dnsprovider.ProviderKey{Kind: about.Kind, Namespace: about.Namespace, Name: about.Name}
+	return key, about.Kind == v1alpha1.KindDNSProvider || about.Kind == v1alpha1.KindClusterDNSProvider
+}
+
+// Request asks for the reconciliation of an object.
+func Request(o client.Object) reconcile.Request {
+	return reconcile.Request{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}}
+}
+
+// Requests asks for the reconciliation of each.
+func Requests[T any, P interface {
+	*T
+	client.Object
+}](items []T,
+) []reconcile.Request {
+	requests := make([]reconcile.Request, 0, len(items))
+	for i := range items {
+		requests = append(requests, Request(P(&items[i])))
+	}
+	return requests
+}
+
+// SpecChanged passes over events that only tell of our own status writes. Annotations are a person's word.
+func SpecChanged() builder.Predicates {
+	return builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))
+}

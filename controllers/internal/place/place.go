@@ -1,0 +1,239 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package place finds where the records of an object go: the provider that its reference names, whether it may use it,
+// and the zone that holds the name.
+package place
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+	"github.com/maildomain-operator/maildomain-operator/internal/grant"
+	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
+)
+
+// Place is where records go.
+type Place struct {
+	Provider dnsprovider.ProviderKey
+	Zone     dnsrecord.Name
+	TTL      uint32 // seconds
+	Policy   dnscheck.Policy
+	// Manual: nothing is written; a person pastes the records.
+	Manual bool
+}
+
+// Zones finds the zone of a name in the public DNS.
+type Zones interface {
+	Zone(ctx context.Context, name dnsrecord.Name) (dnscheck.ZoneInfo, error)
+}
+
+// Finder finds places.
+type Finder struct {
+	Client   client.Reader
+	Accounts *dnsprovider.Accounts
+	Zones    Zones
+	// ClusterScope is off in namespaced mode, where ClusterDNSProviders and Namespaces may not be read.
+	ClusterScope bool
+}
+
+// climbTimeout bounds the search for a zone in the public DNS. It happens when an object is new or its zone has moved.
+const climbTimeout = 15 * time.Second
+
+// Find returns the place of name for an object in namespace. known is the zone that the object's status names, which
+// saves the search. A finding says why there is no place; the error is one of the API server alone.
+func (f Finder) Find(ctx context.Context, ref v1alpha1.ProviderRef, namespace string, name, known dnsrecord.Name) (Place, *readiness.Finding, error) {
+	ref = ref.WithDefaults()
+	if ref.Kind == v1alpha1.ProviderKindClusterDNSProvider && !f.ClusterScope {
+		return Place{}, deny(v1alpha1.ReasonProviderNotFound, true,
+			"%s cannot be used: this operator works in chosen namespaces alone; name a DNSProvider in spec.providerRef", describe(ref)), nil
+	}
+	provider, err := f.provider(ctx, ref, namespace)
+	if err != nil {
+		return Place{}, nil, err
+	}
+	if provider == nil {
+		return Place{}, deny(v1alpha1.ReasonProviderNotFound, true, "%s does not exist; create it or correct spec.providerRef", describe(ref)), nil
+	}
+	if ref.Kind == v1alpha1.ProviderKindClusterDNSProvider {
+		if finding, err := f.checkGrant(ctx, provider.grants, ref, namespace, name); finding != nil || err != nil {
+			return Place{}, finding, err
+		}
+	}
+	if finding := provider.unready(ref); finding != nil {
+		return Place{}, finding, nil
+	}
+	place := Place{Provider: Key(ref, namespace), TTL: provider.spec.TTL(), Manual: provider.spec.Manual != nil}
+	if _, ok := f.Accounts.Get(place.Provider); !ok {
+		return Place{}, &readiness.Finding{
+			Condition: v1alpha1.ConditionProviderReady, Reason: v1alpha1.ReasonProviderNotReady, Unknown: true,
+			Message: describe(ref) + " has not been checked yet",
+		}, nil
+	}
+	if place.Policy, err = PolicyOf(provider.spec.Verification); err != nil {
+		return Place{}, deny(v1alpha1.ReasonProviderNotReady, true, "%s: spec.verification: %s", describe(ref), err), nil
+	}
+	zone, finding := f.zone(ctx, *provider, ref, name, known)
+	place.Zone = zone
+	return place, finding, nil
+}
+
+// Key names the provider that ref means for an object in namespace.
+func Key(ref v1alpha1.ProviderRef, namespace string) dnsprovider.ProviderKey {
+	ref = ref.WithDefaults()
+	if ref.Kind == v1alpha1.ProviderKindClusterDNSProvider {
+		namespace = ""
+	}
+	return dnsprovider.ProviderKey{Kind: string(ref.Kind), Namespace: namespace, Name: string(ref.Name)}
+}
+
+// provider is what the two kinds have in common.
+type provider struct {
+	spec       v1alpha1.DNSProviderSpec
+	status     v1alpha1.DNSProviderStatus
+	generation int64
+	grants     []v1alpha1.Grant
+}
+
+func (f Finder) provider(ctx context.Context, ref v1alpha1.ProviderRef, namespace string) (*provider, error) {
+	if ref.Kind == v1alpha1.ProviderKindClusterDNSProvider {
+		var p v1alpha1.ClusterDNSProvider
+		if err := f.Client.Get(ctx, types.NamespacedName{Name: string(ref.Name)}, &p); err != nil {
+			return nil, client.IgnoreNotFound(err)
+		}
+		return &provider{p.Spec.DNSProviderSpec, p.Status, p.Generation, p.Spec.Grants}, nil
+	}
+	var p v1alpha1.DNSProvider
+	if err := f.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: string(ref.Name)}, &p); err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	return &provider{p.Spec, p.Status, p.Generation, nil}, nil
+}
+
+func (f Finder) checkGrant(ctx context.Context, grants []v1alpha1.Grant, ref v1alpha1.ProviderRef, namespace string, name dnsrecord.Name) (*readiness.Finding, error) {
+	var ns corev1.Namespace
+	if err := f.Client.Get(ctx, types.NamespacedName{Name: namespace}, &ns); err != nil && !apierrors.IsNotFound(err) {
+		return nil, err
+	}
+	allowed, err := grant.Allows(grants, labels.Set(ns.Labels), name)
+	if err != nil {
+		return deny(v1alpha1.ReasonProviderNotReady, true, "%s: spec.%s", describe(ref), err), nil
+	}
+	if !allowed {
+		return deny(v1alpha1.ReasonProviderNotGranted, true,
+			"%s does not grant %s to namespace %s; ask who runs it for an entry in spec.grants", describe(ref), name, namespace), nil
+	}
+	return nil, nil
+}
+
+// unready repeats what the provider's own status says, so that nobody has to look there first.
+func (p *provider) unready(ref v1alpha1.ProviderRef) *readiness.Finding {
+	ready := meta.FindStatusCondition(p.status.Conditions, v1alpha1.ConditionReady)
+	switch {
+	case ready == nil || ready.ObservedGeneration < p.generation || ready.Status == metav1.ConditionUnknown:
+		return &readiness.Finding{
+			Condition: v1alpha1.ConditionProviderReady, Reason: v1alpha1.ReasonProviderNotReady, Unknown: true,
+			Message: describe(ref) + " has not been checked yet",
+		}
+	case ready.Status == metav1.ConditionFalse:
+		stalled := meta.IsStatusConditionTrue(p.status.Conditions, v1alpha1.ConditionStalled)
+		reason := ready.Reason
+		if !slices.Contains([]string{v1alpha1.ReasonInvalidCredentials, v1alpha1.ReasonServerUnreachable, v1alpha1.ReasonZoneNotFound}, reason) {
+			reason = v1alpha1.ReasonProviderNotReady
+		}
+		return deny(reason, stalled, "%s: %s", describe(ref), ready.Message)
+	}
+	return nil
+}
+
+// zone finds the zone: the longest of spec.zones, else by SOA in the public DNS, else in the provider's own list.
+func (f Finder) zone(ctx context.Context, p provider, ref v1alpha1.ProviderRef, name, known dnsrecord.Name) (dnsrecord.Name, *readiness.Finding) {
+	if len(p.spec.Zones) > 0 {
+		listed := make([]string, 0, len(p.spec.Zones))
+		for _, z := range p.spec.Zones {
+			listed = append(listed, string(z))
+		}
+		if zone, ok := longest(listed, name); ok {
+			return zone, nil
+		}
+		return "", deny(v1alpha1.ReasonZoneNotFound, true, "%s: none of spec.zones holds %s; add its zone there", describe(ref), name)
+	}
+	if known != "" && name.In(known) {
+		return known, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, climbTimeout)
+	defer cancel()
+	found, err := f.Zones.Zone(ctx, name)
+	if err == nil {
+		return found.Apex, nil
+	}
+	if zone, ok := longest(p.status.Zones, name); ok {
+		return zone, nil
+	}
+	return "", deny(v1alpha1.ReasonZoneNotFound, false, "the zone of %s cannot be found: %s; name it in spec.zones of %s", name, err, describe(ref))
+}
+
+// longest is the zone with the most labels that holds the name.
+func longest(zones []string, name dnsrecord.Name) (dnsrecord.Name, bool) {
+	var best dnsrecord.Name
+	found := false
+	for _, z := range zones {
+		zone, err := dnsrecord.ParseName(z)
+		if err == nil && name.In(zone) && (!found || len(zone.Labels()) > len(best.Labels())) {
+			best, found = zone, true
+		}
+	}
+	return best, found
+}
+
+// PolicyOf reads how published records are to be proven.
+func PolicyOf(v *v1alpha1.Verification) (dnscheck.Policy, error) {
+	if v == nil {
+		return dnscheck.Policy{}, nil
+	}
+	policy := dnscheck.Policy{Mode: dnscheck.Mode(v.Mode), Strict: v.Strict}
+	for _, n := range v.Nameservers {
+		server, err := address(string(n))
+		if err != nil {
+			return dnscheck.Policy{}, err
+		}
+		policy.Nameservers = append(policy.Nameservers, server)
+	}
+	return policy, nil
+}
+
+// address reads 192.0.2.53, 192.0.2.53:5353, 2001:db8::53 and [2001:db8::53]:5353.
+func address(text string) (netip.AddrPort, error) {
+	if ip, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+		return netip.AddrPortFrom(ip, 53), nil
+	}
+	server, err := netip.ParseAddrPort(text)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("nameserver %q is neither an address nor an address with a port", text)
+	}
+	return server, nil
+}
+
+func describe(ref v1alpha1.ProviderRef) string { return string(ref.Kind) + " " + string(ref.Name) }
+
+func deny(reason string, person bool, format string, args ...any) *readiness.Finding {
+	return &readiness.Finding{
+		Condition: v1alpha1.ConditionProviderReady, Reason: reason, Message: fmt.Sprintf(format, args...), Person: person,
+	}
+}

@@ -1,0 +1,166 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package maildomain
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
+	"github.com/maildomain-operator/maildomain-operator/internal/rotation"
+)
+
+// The field managers of our server-side applies to DKIMKeys. Each applies always the same fields: what a manager stops
+// applying is removed.
+const (
+	ownerOfSpec   = client.FieldOwner("maildomain-operator")
+	ownerOfIntent = client.FieldOwner("maildomain-operator-intent")
+	ownerOfRevoke = client.FieldOwner("maildomain-operator-revoke")
+)
+
+var errNotReadBack = errors.New("the signing Secret does not hold what was just written")
+
+// act does all writing but that of status, in the order in which it is safe: a key exists before it is asked to sign,
+// it is asked to sign before signers get it, and what retires was seen gone from the signing Secret.
+func (r *Reconciler) act(ctx context.Context, seen observation, d *decision) error {
+	var errs []error
+	for _, name := range d.revoke {
+		errs = append(errs, r.applyKey(ctx, seen, name, map[string]any{"revoked": true}, ownerOfRevoke))
+	}
+	for _, key := range d.adjust {
+		errs = append(errs, r.applyKey(ctx, seen, key.Name, keySpec(seen, string(key.Spec.Selector), key.Spec.Algorithm, key.Spec.Bits), ownerOfSpec))
+	}
+	for _, step := range d.steps {
+		errs = append(errs, r.step(ctx, seen, step))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err // the signing Secret follows only what was done
+	}
+	if d.signing != nil {
+		if err := r.applySigningSecret(ctx, seen, *d.signing); err != nil {
+			return err
+		}
+	}
+	if d.submit {
+		r.Queue.Submit(seen.submission())
+	}
+	if d.recheck {
+		r.Queue.Recheck(owner(seen.domain))
+	}
+	if seen.hasPlace {
+		r.Prober.Watch(watcher(seen.domain), seen.place.Policy, d.watch)
+	}
+	return nil
+}
+
+func (r *Reconciler) step(ctx context.Context, seen observation, step rotation.Step) error {
+	switch s := step.(type) {
+	case rotation.CreateKey:
+		name := childName(seen.domain.Name, s.Selector)
+		spec := keySpec(seen, s.Selector, v1alpha1.Algorithm(s.Algorithm), int32(s.Bits))
+		if err := r.applyKey(ctx, seen, name, spec, ownerOfSpec); err != nil {
+			return err
+		}
+		r.say(seen.domain, keyCreated, "DKIMKey %s created for selector %s", name, s.Selector)
+	case rotation.SetIntent:
+		return r.applyKey(ctx, seen, s.Key, map[string]any{"intent": string(s.Intent)}, ownerOfIntent)
+	case rotation.Sweep:
+		for i := range seen.keys {
+			if seen.keys[i].Name == s.Key {
+				r.Prober.Sweep(targetOf(&seen.keys[i]))
+			}
+		}
+	case rotation.SignWith: // it is part of the signing Secret
+	}
+	return nil
+}
+
+func keySpec(seen observation, selector string, algorithm v1alpha1.Algorithm, bits int32) map[string]any {
+	ref := seen.domain.Spec.ProviderRef.WithDefaults()
+	spec := map[string]any{
+		"domain": seen.name.String(), "selector": selector, "algorithm": string(algorithm),
+		"providerRef": map[string]any{"kind": string(ref.Kind), "name": string(ref.Name)},
+	}
+	if bits != 0 {
+		spec["bits"] = int64(bits)
+	}
+	return spec
+}
+
+// applyKey applies a part of a DKIMKey's spec under a field manager of its own, so that a GitOps tool that owns the
+// rest never fights with us. Keys have no owner reference: a retained key outlives its MailDomain.
+func (r *Reconciler) applyKey(ctx context.Context, seen observation, name string, spec map[string]any, manager client.FieldOwner) error {
+	u := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": v1alpha1.GroupVersion.String(), "kind": v1alpha1.KindDKIMKey,
+		"metadata": map[string]any{"name": name, "namespace": seen.domain.Namespace},
+		"spec":     spec,
+	}}
+	if manager == ownerOfSpec {
+		u.SetLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy})
+		u.SetFinalizers([]string{v1alpha1.Finalizer})
+	}
+	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), manager, client.ForceOwnership); err != nil {
+		return fmt.Errorf("apply DKIMKey %s: %w", name, err)
+	}
+	return nil
+}
+
+// ours tells whether the key is one that a MailDomain made.
+func ours(key *v1alpha1.DKIMKey) bool {
+	return key.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedBy
+}
+
+// applySigningSecret applies the domain's data keys under a field manager of the domain's own: server-side apply merges
+// them with those of other domains and removes what we stop applying. Then it reads back live: only what signers can
+// see was done.
+func (r *Reconciler) applySigningSecret(ctx context.Context, seen observation, change signingChange) error {
+	name := seen.domain.SigningSecret()
+	data := map[string]any{}
+	for key, content := range change.data {
+		data[key] = base64.StdEncoding.EncodeToString(content)
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "Secret",
+		"metadata": map[string]any{"name": name, "namespace": seen.domain.Namespace},
+		"data":     data,
+	}}
+	u.SetLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelSecret: v1alpha1.SecretSigning})
+	u.SetFinalizers([]string{v1alpha1.SecretFinalizer})
+	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), signingManager(seen), client.ForceOwnership); err != nil {
+		return fmt.Errorf("apply signing Secret %s: %w", name, err)
+	}
+	var back corev1.Secret
+	if err := r.Live.Get(ctx, client.ObjectKey{Namespace: seen.domain.Namespace, Name: name}, &back); err != nil {
+		return fmt.Errorf("read signing Secret %s back: %w", name, err)
+	}
+	if !sameData(ownData(back.Data, seen.name), change.data) {
+		return fmt.Errorf("signing Secret %s: %w", name, errNotReadBack)
+	}
+	if !slices.Equal(change.selectors, selectorsIn(seen.signing)) {
+		r.say(seen.domain, signingChanged, "mail of %s is signed with %s from now on", seen.name, list(change.selectors))
+	}
+	return nil
+}
+
+// signingManager is the domain's, not the MailDomain's: one that takes up what another left behind owns it.
+func signingManager(seen observation) client.FieldOwner {
+	return client.FieldOwner(bounded("maildomain-operator/"+seen.name.String(), maxManager))
+}
+
+func selectorsIn(d keydir.Domain) []string {
+	var selectors []string
+	for _, k := range d.Keys {
+		selectors = append(selectors, k.Selector)
+	}
+	slices.Sort(selectors)
+	return selectors
+}

@@ -1,0 +1,359 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package maildomain
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
+	"github.com/maildomain-operator/maildomain-operator/internal/desired"
+	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
+	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
+	"github.com/maildomain-operator/maildomain-operator/internal/rotation"
+)
+
+// decision is what to do for a domain, and what its status shall say.
+type decision struct {
+	steps   []rotation.Step
+	revoke  []string           // DKIMKeys that a person's word takes out of use for ever
+	adjust  []v1alpha1.DKIMKey // keys of ours that name another provider than the domain does now
+	signing *signingChange     // nil: the signing Secret is as it should be
+	submit  bool               // ask the provider
+	recheck bool               // ask it again: a record was changed outside
+	watch   []dnscheck.Target  // what the authoritative servers are asked
+
+	records    []v1alpha1.RecordStatus // own ones; the keys' are added in status
+	findings   []readiness.Finding
+	notes      []readiness.Note
+	waitingFor string
+	lookAgain  time.Time
+}
+
+// signingChange is the domain's part of the signing Secret: data keys and contents; none when dkim left the spec.
+type signingChange struct {
+	data      map[string][]byte
+	selectors []string
+}
+
+// decide is pure. A domain that is not ours to write for, or is suspended, gets a status and nothing else.
+func decide(seen observation, now time.Time) decision {
+	d := decision{findings: slices.Clone(seen.findings), lookAgain: seen.lookAgain}
+	writes := seen.claimed && !seen.domain.Spec.Suspend
+	d.keys(seen, now, writes)
+	d.publication(seen, now, writes)
+	d.keyFindings(seen)
+	d.remarks(seen)
+	return d
+}
+
+// keys decides which keys exist and which of them sign.
+func (d *decision) keys(seen observation, now time.Time, writes bool) {
+	next := rotation.Next(policyOf(seen), seen.views, now)
+	d.waitingFor = next.WaitingFor
+	d.look(next.LookAgain)
+	if !writes {
+		return
+	}
+	signers := selectorsThatSign(seen.views)
+	for _, step := range next.Steps {
+		switch s := step.(type) {
+		case rotation.CreateKey:
+			if seen.hasPlace { // a key that nobody can publish would only pile up
+				d.steps = append(d.steps, s)
+			}
+		case rotation.SignWith:
+			signers = s.Selectors
+		default:
+			d.steps = append(d.steps, s)
+		}
+	}
+	for _, key := range seen.keys {
+		if revoked(seen.domain, &key) && !key.Spec.Revoked {
+			d.revoke = append(d.revoke, key.Name)
+		}
+		if ours(&key) && key.Spec.ProviderRef.WithDefaults() != seen.domain.Spec.ProviderRef.WithDefaults() {
+			d.adjust = append(d.adjust, key)
+		}
+	}
+	d.signingSecret(seen, signers)
+}
+
+func policyOf(seen observation) rotation.Policy {
+	d := seen.domain.Spec.DKIM
+	policy := rotation.Policy{Selectors: rotation.Selectors{Prefix: d.SelectorPrefix(), Ring: d.SelectorRing()}}
+	for _, w := range d.WantedKeys() {
+		policy.Keys = append(policy.Keys, rotation.WantedKey{Algorithm: dkim.Algorithm(w.Algorithm), Bits: int(w.Bits)})
+	}
+	for _, k := range seen.domain.Status.Keys {
+		policy.Selectors.Used = append(policy.Selectors.Used, k.Selector)
+	}
+	return policy
+}
+
+func selectorsThatSign(keys []rotation.Key) []string {
+	var selectors []string
+	for _, k := range keys {
+		if k.Signs {
+			selectors = append(selectors, k.Selector)
+		}
+	}
+	slices.Sort(selectors)
+	return selectors
+}
+
+// signingSecret decides what signers hold of this domain. The Secret exists from the first reconcile, so that pods
+// that mount it start; `required` is false until a key signs, and then stays true until dkim leaves the spec: from
+// then on a message that cannot be signed must not leave.
+func (d *decision) signingSecret(seen observation, signers []string) {
+	if seen.foreign || seen.garbled && len(signers) == 0 {
+		return // signers keep their last good keys until we know better
+	}
+	want := &signingChange{data: map[string][]byte{}, selectors: signers}
+	if seen.domain.Spec.DKIM != nil {
+		domain, err := signingDomain(seen, signers)
+		if err == nil {
+			want.data, err = keydir.Encode(domain)
+		}
+		if err != nil {
+			d.findings = append(d.findings, readiness.Finding{
+				Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonKeySecretInvalid, Message: err.Error(), Person: true,
+			})
+			return
+		}
+	} else if seen.secret == nil {
+		return
+	}
+	if seen.secret != nil && sameData(ownData(seen.secret.Data, seen.name), want.data) {
+		return
+	}
+	if fits := d.size(seen, want); fits {
+		d.signing = want
+	}
+}
+
+func signingDomain(seen observation, signers []string) (keydir.Domain, error) {
+	domain := keydir.Domain{Domain: seen.name, Required: seen.signing.Required || len(signers) > 0}
+	for _, key := range seen.keys {
+		domain.Required = domain.Required || key.Status.SigningSinceTime != nil
+	}
+	for _, selector := range signers {
+		pair, ok := seen.pairs[selector]
+		if !ok {
+			return domain, fmt.Errorf("the private key of %s cannot be read", selector)
+		}
+		domain.Keys = append(domain.Keys, keydir.Key{Selector: selector, Pair: pair})
+	}
+	if s := seen.domain.Spec.DKIM.Senders; s != nil {
+		domain.Senders = &keydir.Senders{Logins: slices.Clone(s.Logins)}
+		for _, n := range s.Networks {
+			network, err := networkOf(string(n))
+			if err != nil {
+				return domain, err
+			}
+			domain.Senders.Networks = append(domain.Senders.Networks, network)
+		}
+	}
+	return domain, nil
+}
+
+// networkOf reads 192.0.2.0/24 and the single address 192.0.2.1.
+func networkOf(text string) (netip.Prefix, error) {
+	if address, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(address, address.BitLen()), nil
+	}
+	network, err := netip.ParsePrefix(text)
+	if err != nil {
+		return network, fmt.Errorf("spec.dkim.senders.networks: %q is not a network such as 192.0.2.0/24", text)
+	}
+	return network.Masked(), nil
+}
+
+// The limits of a signing Secret: a Secret holds 1 MiB, the managed fields of many writers included.
+const (
+	warnSize   = 700 << 10
+	refuseSize = 900 << 10
+)
+
+// size refuses a Secret that grows past what the API server takes, before it does; shrinking is always possible.
+func (d *decision) size(seen observation, want *signingChange) bool {
+	total, before := 0, 0
+	if seen.secret != nil {
+		for name, content := range seen.secret.Data {
+			before += len(name) + len(content)
+			if of, ok := keydir.DomainOf(name); !ok || of != seen.name {
+				total += len(name) + len(content)
+			}
+		}
+	}
+	for name, content := range want.data {
+		total += len(name) + len(content)
+	}
+	if total <= refuseSize || total <= before {
+		return true
+	}
+	d.findings = append(d.findings, readiness.Finding{
+		Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonSigningSecretTooLarge, Person: true,
+		Message: "Secret " + seen.domain.SigningSecret() + " would pass 900 KiB; give some of its MailDomains another spec.dkim.signingSecretName",
+	})
+	return false
+}
+
+func ownData(data map[string][]byte, domain dnsrecord.Name) map[string][]byte {
+	own := map[string][]byte{}
+	for name, content := range data {
+		if of, ok := keydir.DomainOf(name); ok && of == domain {
+			own[name] = content
+		}
+	}
+	return own
+}
+
+func sameData(a, b map[string][]byte) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for name, content := range a {
+		if other, ok := b[name]; !ok || string(other) != string(content) {
+			return false
+		}
+	}
+	return true
+}
+
+// publication carries the records forward. The provider is asked only about what is not yet as it should be, and only
+// for texts that the status already holds: after a crash we know our own records again.
+func (d *decision) publication(seen observation, now time.Time, writes bool) {
+	persisted := true
+	for _, record := range seen.records {
+		last := before(seen.domain, record)
+		after := recordAfter(seen, record, last, now)
+		d.records = append(d.records, after)
+		persisted = persisted && last != nil && last.Value == after.Value && last.State != v1alpha1.RecordAwaitingSigning == (after.State != v1alpha1.RecordAwaitingSigning)
+		d.submit = d.submit || record.Hold == "" && desired.NeedsProvider(after)
+		d.recheck = d.recheck || last != nil && last.State != v1alpha1.RecordDrifted && after.State == v1alpha1.RecordDrifted
+
+		// A record that is held is looked at too, to know what stands there; but never through a resolver, which would
+		// remember that it is not there yet.
+		early := record.Hold != "" && seen.place.Policy.Mode != dnscheck.Recursive
+		if seen.hasPlace && (early || desired.Published(after) || after.State == v1alpha1.RecordDrifted || seen.place.Manual) {
+			d.watch = append(d.watch, evidence.Target(record))
+		}
+	}
+	d.submit = d.submit && persisted && writes && seen.hasPlace
+	d.recheck = d.recheck && writes && seen.hasPlace
+	if seen.failure != nil && d.submit {
+		d.findings = append(d.findings, *seen.failure)
+	}
+}
+
+func (d *decision) look(at time.Time) {
+	if !at.IsZero() && (d.lookAgain.IsZero() || at.Before(d.lookAgain)) {
+		d.lookAgain = at
+	}
+}
+
+// keyFindings says what is missing until every message can be signed with each wanted algorithm.
+func (d *decision) keyFindings(seen observation) {
+	for _, want := range seen.domain.Spec.DKIM.WantedKeys() {
+		signs := slices.ContainsFunc(seen.views, func(k rotation.Key) bool {
+			return k.Signs && string(k.Algorithm) == string(want.Algorithm)
+		})
+		if signs {
+			continue
+		}
+		f := readiness.Finding{
+			Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonProgressing,
+			Message: "no " + string(want.Algorithm) + " key signs yet",
+		}
+		if waiting := d.waitingOf(seen, want.Algorithm); waiting != "" {
+			f.Message += "; waiting for " + waiting
+		}
+		// What a key itself cannot get past without a person, the domain cannot either.
+		for _, key := range seen.keys {
+			if key.Spec.Algorithm == want.Algorithm {
+				if c := stalled(&key); c != nil {
+					f.Reason, f.Message, f.Person = c.Reason, "DKIMKey "+key.Name+": "+c.Message, true
+				}
+			}
+		}
+		d.findings = append(d.findings, f)
+	}
+}
+
+// waitingOf picks what is awaited for one algorithm from the rotation's own words.
+func (d *decision) waitingOf(seen observation, algorithm v1alpha1.Algorithm) string {
+	var waits []string
+	for part := range strings.SplitSeq(d.waitingFor, "; ") {
+		for _, key := range seen.keys {
+			if key.Spec.Algorithm == algorithm && strings.HasPrefix(part, string(key.Spec.Selector)+":") {
+				waits = append(waits, part)
+			}
+		}
+	}
+	return strings.Join(waits, "; ")
+}
+
+// remarks are conditions that inform and do not change Ready.
+func (d *decision) remarks(seen observation) {
+	note := func(condition, reason, message string) {
+		d.notes = append(d.notes, readiness.Note{Condition: condition, Reason: reason, Message: message})
+	}
+	if seen.domain.Spec.Suspend {
+		note(v1alpha1.ConditionSuspended, v1alpha1.ReasonSuspended, "spec.suspend is set: nothing is written")
+	}
+	if fields := append(desired.Unsupported(seen.domain.Spec), unsupportedAnnotations(seen.domain)...); len(fields) > 0 {
+		note(v1alpha1.ConditionUnsupportedFields, v1alpha1.ReasonNotImplemented,
+			"accepted, but not acted upon by this version: "+strings.Join(fields, ", "))
+	}
+	if names := desired.ForeignHeloNames(seen.name, seen.domain.Spec.SPF); len(names) > 0 {
+		note(v1alpha1.ConditionUnsupportedFields, v1alpha1.ReasonNotImplemented,
+			"spec.spf.heloNames outside of "+seen.name.String()+" are not published by this version: "+strings.Join(names, ", "))
+	}
+	if seen.domain.Spec.DKIM != nil && seen.signing.Required && len(seen.signing.Keys) == 0 {
+		note(v1alpha1.ConditionMailHeld, v1alpha1.ReasonNoUsableKey, "signers hold this domain's mail (451) until a key may sign")
+	}
+	for _, k := range seen.views {
+		if k.Signs && k.Algorithm == dkim.RSA && k.Bits > 0 && k.Bits < int(v1alpha1.DefaultRSABits) {
+			note(v1alpha1.ConditionWeakKey, v1alpha1.ReasonKeyTooShort,
+				fmt.Sprintf("%s has %d bits (RFC 8301 section 3.2); the next rotation replaces it", k.Selector, k.Bits))
+		}
+	}
+	if size := secretSize(seen); size > warnSize {
+		note(v1alpha1.ConditionSigningSecretLarge, v1alpha1.ReasonNearSizeLimit,
+			"Secret "+seen.domain.SigningSecret()+" holds more than 700 KiB; beyond 900 KiB no key is added")
+	}
+	if err := scheduleError(seen.domain); err != nil {
+		d.findings = append(d.findings, readiness.Finding{Reason: v1alpha1.ReasonInvalidSchedule, Message: "spec.dkim.rotation: " + err.Error(), Person: true})
+	}
+}
+
+func unsupportedAnnotations(domain *v1alpha1.MailDomain) []string {
+	var names []string
+	for _, a := range []string{v1alpha1.AnnotationAllowRemoval, v1alpha1.AnnotationRotate, v1alpha1.AnnotationRotateUndo} {
+		if _, ok := domain.Annotations[a]; ok {
+			names = append(names, "annotation "+a)
+		}
+	}
+	slices.SortFunc(names, cmp.Compare[string])
+	return names
+}
+
+func secretSize(seen observation) int {
+	size := 0
+	if seen.secret != nil {
+		for name, content := range seen.secret.Data {
+			size += len(name) + len(content)
+		}
+	}
+	return size
+}

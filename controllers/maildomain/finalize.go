@@ -1,0 +1,162 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package maildomain
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
+	"github.com/maildomain-operator/maildomain-operator/internal/desired"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
+)
+
+// finalize lets a deleted domain go. Retain leaves records, keys and Secrets as they are, so that pruning breaks
+// nothing. Delete removes exactly ours in a safe order: first nobody signs, then nobody demands a signature, then the
+// keys, and what says who may send at last.
+func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Result, error) {
+	if !controllerutil.ContainsFinalizer(seen.domain, v1alpha1.Finalizer) {
+		return ctrl.Result{}, nil
+	}
+	if seen.claimed && seen.domain.Spec.Deletion() == v1alpha1.DeletionDelete {
+		why, err := r.remove(ctx, seen)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		if why != "" {
+			return r.stillRemoving(ctx, seen, why)
+		}
+		r.say(seen.domain, removed, "records, keys and signing keys of %s are gone", seen.name)
+	} else if seen.claimed {
+		r.say(seen.domain, retained, "records and Secrets of %s stay; a MailDomain of the same domain takes them up again", seen.name)
+	}
+	if err := r.Claims.Release(ctx, seen.name, holderOf(seen.domain)); err != nil {
+		return ctrl.Result{}, err
+	}
+	r.Queue.Forget(owner(seen.domain))
+	r.Prober.Forget(watcher(seen.domain))
+	return ctrl.Result{}, r.patchFinalizer(ctx, seen.domain, controllerutil.RemoveFinalizer)
+}
+
+// remove takes the steps of deletionPolicy Delete, each when the one before is done; it says what is being waited for.
+func (r *Reconciler) remove(ctx context.Context, seen observation) (string, error) {
+	if seen.secret != nil {
+		if err := r.leaveSigningSecret(ctx, seen); err != nil {
+			return "", err
+		}
+	}
+	if why := r.withdraw(seen, v1alpha1.PurposeDMARC); why != "" {
+		return why, nil
+	}
+	for i := range seen.keys {
+		if err := r.Client.Delete(ctx, &seen.keys[i]); client.IgnoreNotFound(err) != nil {
+			return "", fmt.Errorf("delete DKIMKey %s: %w", seen.keys[i].Name, err)
+		}
+	}
+	if len(seen.keys) > 0 {
+		return fmt.Sprintf("%d DKIMKeys are being deleted", len(seen.keys)), nil
+	}
+	return r.withdraw(seen, ""), nil
+}
+
+// withdraw asks the queue to remove the records of one purpose, or all that are left, and says what it waits for.
+func (r *Reconciler) withdraw(seen observation, purpose v1alpha1.RecordPurpose) string {
+	if seen.domain.Annotations[v1alpha1.AnnotationAbandonRecords] == "true" {
+		return ""
+	}
+	var wishes []dnsplan.Wish
+	for _, record := range seen.domain.Status.Records {
+		if record.Purpose == v1alpha1.PurposeDKIM || purpose != "" && record.Purpose != purpose {
+			continue
+		}
+		kind := dnsplan.Exclusive
+		if record.Purpose == v1alpha1.PurposeSPF || record.Purpose == v1alpha1.PurposeHeloSPF {
+			kind = dnsplan.SPF
+		}
+		wishes = append(wishes, dnsplan.Wish{
+			Name: dnsrecord.Name(record.Name), Type: evidence.TypeOf(record), Kind: kind, Ours: desired.Ours(record),
+		})
+	}
+	if len(wishes) == 0 {
+		return ""
+	}
+	if !seen.hasPlace {
+		return r.noWay(seen)
+	}
+	submission := seen.submission()
+	submission.Wishes = wishes
+	r.Queue.Submit(submission)
+	result, ok := r.Queue.Result(owner(seen.domain))
+	if !ok || result.Fingerprint != submission.Fingerprint() {
+		return "records are being removed"
+	}
+	if result.Err != nil {
+		return "records cannot be removed: " + result.Err.Error()
+	}
+	for _, o := range result.Outcomes {
+		// What stands there and is not ours is none of our business: a conflict ends the removal too.
+		if o.State != dnsplan.Absent && o.State != dnsplan.Conflict {
+			return "records are being removed: " + o.Message
+		}
+	}
+	return ""
+}
+
+// noWay: a finalizer can always be satisfied, if need be by a person's word.
+func (r *Reconciler) noWay(seen observation) string {
+	why := "the provider cannot be used"
+	for _, f := range seen.findings {
+		why = f.Message
+		if f.Reason == v1alpha1.ReasonProviderNotFound {
+			r.say(seen.domain, providerGone, "%s; to let the MailDomain go and leave its records, annotate it with %s=true", why, v1alpha1.AnnotationAbandonRecords)
+		}
+	}
+	return "records cannot be removed: " + why
+}
+
+// leaveSigningSecret removes the domain's data keys, and the Secret itself once no domain is left in it.
+func (r *Reconciler) leaveSigningSecret(ctx context.Context, seen observation) error {
+	if len(ownData(seen.secret.Data, seen.name)) > 0 {
+		if err := r.applySigningSecret(ctx, seen, signingChange{}); err != nil {
+			return err
+		}
+	}
+	live := &corev1.Secret{}
+	err := r.Live.Get(ctx, client.ObjectKeyFromObject(seen.secret), live)
+	if apierrors.IsNotFound(err) || err == nil && len(live.Data) > 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	after := live.DeepCopy()
+	controllerutil.RemoveFinalizer(after, v1alpha1.SecretFinalizer)
+	// The resource version makes sure that no other domain has moved in since.
+	if err := r.Client.Patch(ctx, after, client.MergeFromWithOptions(live, client.MergeFromWithOptimisticLock{})); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	err = r.Client.Delete(ctx, after, client.Preconditions{UID: &after.UID, ResourceVersion: &after.ResourceVersion})
+	return client.IgnoreNotFound(err)
+}
+
+// stillRemoving says what a deleted domain waits for. Whatever ends the wait wakes it.
+func (r *Reconciler) stillRemoving(ctx context.Context, seen observation, why string) (ctrl.Result, error) {
+	d := decision{findings: []readiness.Finding{{Reason: v1alpha1.ReasonDeleting, Message: why}}}
+	for _, record := range seen.domain.Status.Records {
+		if record.Purpose != v1alpha1.PurposeDKIM {
+			d.records = append(d.records, record)
+		}
+	}
+	return r.report(ctx, seen, d, r.Clock.Now(), nil)
+}

@@ -1,0 +1,321 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package maildomain
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/index"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
+	"github.com/maildomain-operator/maildomain-operator/internal/claim"
+	"github.com/maildomain-operator/maildomain-operator/internal/desired"
+	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
+	"github.com/maildomain-operator/maildomain-operator/internal/keysecret"
+	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
+	"github.com/maildomain-operator/maildomain-operator/internal/rotation"
+)
+
+// freshness is how old the last evidence before a key signs may be.
+const freshness = 2 * time.Minute
+
+// observation is everything that is known of a domain; nothing in it is edited after observe.
+type observation struct {
+	domain   *v1alpha1.MailDomain
+	name     dnsrecord.Name
+	findings []readiness.Finding // what keeps the domain from going on
+
+	place    place.Place
+	hasPlace bool
+	claimed  bool // nobody else in this installation writes for the domain
+
+	keys  []v1alpha1.DKIMKey
+	pairs map[string]dkim.KeyPair // by selector: private keys that may be used
+	views []rotation.Key
+
+	secret  *corev1.Secret // the signing Secret; nil if there is none
+	foreign bool           // it is not ours
+	signing keydir.Domain  // what signers hold of this domain
+	garbled bool           // what the signing Secret says of this domain cannot be read
+
+	records    []desired.Record
+	outcomes   map[dnsplan.Key]dnsplan.Outcome
+	failure    *readiness.Finding // of the provider as a whole
+	generation int64              // of the marker
+	lookAgain  time.Time          // when a held record is decided again
+	verdicts   map[dnscheck.Target]dnscheck.Verdict
+}
+
+// observe does all reading. An error means that something could not be read.
+func (r *Reconciler) observe(ctx context.Context, domain *v1alpha1.MailDomain, now time.Time) (observation, error) {
+	seen := observation{domain: domain, pairs: map[string]dkim.KeyPair{}, verdicts: map[dnscheck.Target]dnscheck.Verdict{}}
+	name, err := dnsrecord.ParseDomain(string(domain.Spec.Domain))
+	if err != nil {
+		seen.findings = append(seen.findings, readiness.Finding{Reason: v1alpha1.ReasonInvalidDomain, Message: err.Error(), Person: true})
+		return seen, nil
+	}
+	seen.name = name
+	for _, observe := range []func(context.Context, *observation, time.Time) error{
+		r.observePlace, r.observeSigningSecret, r.observeKeys, r.observeRecords,
+	} {
+		if err := observe(ctx, &seen, now); err != nil {
+			return seen, err
+		}
+	}
+	return seen, nil
+}
+
+// observePlace finds the provider and the zone, and then claims the domain: whoever may not publish does not hold it.
+func (r *Reconciler) observePlace(ctx context.Context, seen *observation, _ time.Time) error {
+	known, _ := dnsrecord.ParseName(seen.domain.Status.Zone)
+	found, finding, err := r.Places.Find(ctx, seen.domain.Spec.ProviderRef, seen.domain.Namespace, seen.name, known)
+	if err != nil {
+		return err
+	}
+	mine := holderOf(seen.domain)
+	if finding != nil {
+		seen.findings = append(seen.findings, *finding)
+		by, held, err := r.Claims.HeldBy(ctx, seen.name)
+		seen.claimed = held && by == mine // what was live before stays live
+		return err
+	}
+	by, err := r.Claims.Take(ctx, seen.name, mine)
+	if err != nil {
+		return err
+	}
+	if by != mine {
+		seen.findings = append(seen.findings, claimedBy(seen, by))
+		return nil
+	}
+	seen.place, seen.hasPlace, seen.claimed = found, true, true
+	return nil
+}
+
+// claimedBy names the holder only within the namespace: what other tenants have is not this one's to know.
+func claimedBy(seen *observation, by claim.Holder) readiness.Finding {
+	where := "in another namespace"
+	if by.Namespace == seen.domain.Namespace {
+		where = by.Name + " in this namespace"
+	}
+	return readiness.Finding{
+		Reason: v1alpha1.ReasonDomainClaimed, Person: true,
+		Message: seen.name.String() + " is held by a " + by.Kind + " " + where + "; delete one of the two",
+	}
+}
+
+// observeSigningSecret reads what signers hold: from the cache, which holds our Secrets alone, and live before it is
+// believed to be missing.
+func (r *Reconciler) observeSigningSecret(ctx context.Context, seen *observation, _ time.Time) error {
+	name := types.NamespacedName{Namespace: seen.domain.Namespace, Name: seen.domain.SigningSecret()}
+	secret := &corev1.Secret{}
+	err := r.Client.Get(ctx, name, secret)
+	if apierrors.IsNotFound(err) {
+		err = r.Live.Get(ctx, name, secret)
+	}
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if secret.Labels[v1alpha1.LabelSecret] != v1alpha1.SecretSigning {
+		seen.foreign = true
+		seen.findings = append(seen.findings, readiness.Finding{
+			Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonSecretNotOurs, Person: true,
+			Message: "Secret " + name.Name + " exists and is not a signing Secret of ours; name another one in spec.dkim.signingSecretName",
+		})
+		return nil
+	}
+	seen.secret = secret
+	seen.signing, err = keydir.Decode(secret.Data, seen.name)
+	seen.garbled = err != nil && !errors.Is(err, fs.ErrNotExist)
+	return nil
+}
+
+// observeKeys reads the domain's DKIMKeys, the private keys that may be used, and the last look at their records.
+func (r *Reconciler) observeKeys(ctx context.Context, seen *observation, now time.Time) error {
+	keys, err := index.KeysOf(ctx, r.Client, seen.domain.Namespace, seen.name)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(keys, func(a, b v1alpha1.DKIMKey) int {
+		if c := b.CreationTimestamp.Compare(a.CreationTimestamp.Time); c != 0 {
+			return c
+		}
+		return cmp.Compare(b.Spec.Selector, a.Spec.Selector)
+	})
+	seen.keys = keys
+	for i := range keys {
+		key := &keys[i]
+		pair, err := r.pair(ctx, key)
+		if err != nil {
+			return err
+		}
+		signed := signedBy(seen.signing, key)
+		if pair.IsZero() {
+			pair = signed
+		}
+		if !pair.IsZero() {
+			seen.pairs[string(key.Spec.Selector)] = pair
+		}
+		view := rotation.KeyOf(key)
+		view.Signs, view.KeyPair = !signed.IsZero(), !pair.IsZero()
+		view.Revoked = view.Revoked || revoked(seen.domain, key)
+		view.Fresh = r.fresh(key, now)
+		seen.views = append(seen.views, view)
+	}
+	return nil
+}
+
+// pair reads a private key; zero if there is none that may be used.
+func (r *Reconciler) pair(ctx context.Context, key *v1alpha1.DKIMKey) (dkim.KeyPair, error) {
+	if key.Status.PublicKeySHA256 == "" {
+		return dkim.KeyPair{}, nil // its controller has not made or judged it yet
+	}
+	name := types.NamespacedName{Namespace: key.Namespace, Name: keysecret.Name(key)}
+	secret := &corev1.Secret{}
+	err := r.Client.Get(ctx, name, secret)
+	if apierrors.IsNotFound(err) {
+		err = r.Live.Get(ctx, name, secret)
+	}
+	if err != nil {
+		return dkim.KeyPair{}, client.IgnoreNotFound(err)
+	}
+	pair, err := keysecret.Judge(secret, key)
+	var problem *keysecret.Problem
+	if errors.As(err, &problem) {
+		return dkim.KeyPair{}, nil // the DKIMKey says what is wrong
+	}
+	return pair, err
+}
+
+// signedBy is the private key that signers use under the key's selector, if it is the very one; zero otherwise.
+func signedBy(signing keydir.Domain, key *v1alpha1.DKIMKey) dkim.KeyPair {
+	for _, k := range signing.Keys {
+		if k.Selector == string(key.Spec.Selector) && k.Pair.PublicKeySHA256() == key.Status.PublicKeySHA256 {
+			return k.Pair
+		}
+	}
+	return dkim.KeyPair{}
+}
+
+func revoked(domain *v1alpha1.MailDomain, key *v1alpha1.DKIMKey) bool {
+	return domain.Spec.DKIM != nil && slices.Contains(domain.Spec.DKIM.RevokedSelectors, key.Spec.Selector)
+}
+
+// fresh tells whether every authoritative server answered the key's record just now.
+func (r *Reconciler) fresh(key *v1alpha1.DKIMKey, now time.Time) bool {
+	verdict, ok := r.Prober.Verdict(targetOf(key))
+	if !ok {
+		return false
+	}
+	return verdict.State == dnscheck.Unchecked || verdict.State == dnscheck.Verified && now.Sub(verdict.SweptAt) < freshness
+}
+
+// targetOf is the record that the key's own controller has the prober look for.
+func targetOf(key *v1alpha1.DKIMKey) dnscheck.Target {
+	return dnscheck.Target{
+		Name: dnsrecord.Name(key.Status.RecordName), Type: dnsrecord.TXT, Kind: dnsplan.Exclusive, Value: key.Status.RecordValue,
+	}
+}
+
+// observeRecords lists the records that are wanted, holds back what may not be published yet, and reads what the queue
+// said of the rest.
+func (r *Reconciler) observeRecords(_ context.Context, seen *observation, now time.Time) error {
+	records, err := desired.Records(seen.name, seen.domain.Spec)
+	if err != nil {
+		seen.findings = append(seen.findings, readiness.Finding{
+			Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonInvalidRecord, Message: err.Error(), Person: true,
+		})
+		return nil
+	}
+	for _, record := range records {
+		if verdict, ok := r.Prober.Verdict(evidence.Target(record)); ok {
+			seen.verdicts[evidence.Target(record)] = verdict
+		}
+	}
+	for i, record := range records {
+		if record.Purpose == v1alpha1.PurposeDMARC && seen.domain.Spec.Parked == nil {
+			records[i].Hold, seen.lookAgain = desired.Hold(record, before(seen.domain, record), dmarcEvidence(*seen, record, records), now)
+		}
+	}
+	seen.records = records
+	if !seen.hasPlace {
+		return nil
+	}
+	result, ok := r.Queue.Result(owner(seen.domain))
+	seen.outcomes = evidence.Answer(seen.submission(), result, ok)
+	if ok {
+		seen.failure, seen.generation = evidence.Failure(result.Err), result.MarkerGeneration
+	}
+	return nil
+}
+
+// dmarcEvidence gathers what must be known before receivers are told to be strict.
+func dmarcEvidence(seen observation, record desired.Record, records []desired.Record) desired.Evidence {
+	e := desired.Evidence{
+		RSASigns: seen.domain.Spec.DKIM == nil || slices.ContainsFunc(seen.views, func(k rotation.Key) bool {
+			return k.Signs && k.Algorithm == dkim.RSA
+		}),
+		SPFWanted: seen.domain.Spec.SPF != nil,
+	}
+	verdict, ok := seen.verdicts[evidence.Target(record)]
+	switch {
+	case ok && verdict.State == dnscheck.Unchecked, seen.place.Manual && !ok:
+		e.Looked = true
+	case ok && (verdict.State == dnscheck.Lacking || verdict.State == dnscheck.Differs || verdict.State == dnscheck.Conflict || verdict.State == dnscheck.Verified):
+		e.Looked = true
+		if len(verdict.Found) == 1 {
+			e.Standing = verdict.Found[0]
+		}
+	}
+	for _, other := range records {
+		status := before(seen.domain, other)
+		if other.Purpose != v1alpha1.PurposeSPF || status == nil || status.State != v1alpha1.RecordVerified || status.Value != other.Value || status.StateChangedTime == nil {
+			continue
+		}
+		e.SPFSettledAt = status.StateChangedTime.Add(seen.verdicts[evidence.Target(other)].Wait)
+	}
+	return e
+}
+
+// before is what the status says of a record.
+func before(domain *v1alpha1.MailDomain, record desired.Record) *v1alpha1.RecordStatus {
+	for i, r := range domain.Status.Records {
+		if r.Name == string(record.Name) && r.Purpose == record.Purpose {
+			return &domain.Status.Records[i]
+		}
+	}
+	return nil
+}
+
+// submission is what the domain asks of the queue: every record that is not held.
+func (o observation) submission() dnsprovider.Submission {
+	s := dnsprovider.Submission{
+		Owner: owner(o.domain), Provider: o.place.Provider, Zone: o.place.Zone, Domain: o.name,
+		RememberedGeneration: o.domain.Status.MarkerGeneration, TakeOver: o.domain.Annotations[v1alpha1.AnnotationTakeOver],
+	}
+	for _, record := range o.records {
+		if record.Hold == "" {
+			s.Wishes = append(s.Wishes, evidence.Wish(record, before(o.domain, record), o.place.TTL, dnsplan.Adoption(o.domain.Spec.Adoption())))
+		}
+	}
+	return s
+}

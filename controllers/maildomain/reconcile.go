@@ -1,0 +1,115 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package maildomain keeps a mail domain as its MailDomain asks: it decides which keys exist and which of them sign,
+// writes the signing Secret, and publishes SPF and DMARC.
+package maildomain
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
+	"github.com/maildomain-operator/maildomain-operator/internal/claim"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
+)
+
+// +kubebuilder:rbac:groups=maildomain.dev,resources=maildomains,verbs=get;list;watch;update;patch
+// +kubebuilder:rbac:groups=maildomain.dev,resources=maildomains/status,verbs=get;update;patch
+// +kubebuilder:rbac:groups=maildomain.dev,resources=maildomains/finalizers,verbs=update
+// +kubebuilder:rbac:groups=maildomain.dev,resources=dkimkeys,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups=maildomain.dev,resources=dnsproviders;clusterdnsproviders,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Queue publishes records; see dnsprovider.Queue.
+type Queue interface {
+	Submit(dnsprovider.Submission)
+	Recheck(dnsprovider.Owner)
+	Result(dnsprovider.Owner) (dnsprovider.Result, bool)
+	Forget(dnsprovider.Owner)
+}
+
+// Prober asks the authoritative servers; see dnscheck.Prober.
+type Prober interface {
+	Watch(owner string, policy dnscheck.Policy, targets []dnscheck.Target)
+	Forget(owner string)
+	Verdict(target dnscheck.Target) (dnscheck.Verdict, bool)
+	Sweep(target dnscheck.Target)
+}
+
+// Reconciler reconciles MailDomains.
+type Reconciler struct {
+	Client client.Client
+	Live   client.Reader // reads past the cache
+	Clock  clock.PassiveClock
+	Events events.EventRecorder
+	Places place.Finder
+	Claims *claim.Book
+	Queue  Queue
+	Prober Prober
+}
+
+// Reconcile brings one domain a step further.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	domain := &v1alpha1.MailDomain{}
+	if err := r.Client.Get(ctx, req.NamespacedName, domain); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if domain.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(domain, v1alpha1.Finalizer) {
+		return ctrl.Result{}, r.patchFinalizer(ctx, domain, controllerutil.AddFinalizer)
+	}
+	now := r.Clock.Now()
+	seen, err := r.observe(ctx, domain, now)
+	if err != nil {
+		return ctrl.Result{}, err // unknown is not absent: nothing is written
+	}
+	if !domain.DeletionTimestamp.IsZero() {
+		return r.finalize(ctx, seen)
+	}
+	next := decide(seen, now)
+	err = r.act(ctx, seen, &next)
+	return r.report(ctx, seen, next, now, err)
+}
+
+// report is the only writer of status; the Result looks again when time alone changes something.
+func (r *Reconciler) report(ctx context.Context, seen observation, next decision, now time.Time, err error) (ctrl.Result, error) {
+	look, patchErr := r.patchStatus(ctx, seen, next, now)
+	err = errors.Join(err, patchErr)
+	if err != nil || look.IsZero() {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: max(look.Sub(now), time.Second)}, nil
+}
+
+// patchFinalizer adds or removes our finalizer, and only on the version that was read.
+func (r *Reconciler) patchFinalizer(ctx context.Context, domain *v1alpha1.MailDomain, change func(client.Object, string) bool) error {
+	after := domain.DeepCopy()
+	change(after, v1alpha1.Finalizer)
+	err := r.Client.Patch(ctx, after, client.MergeFromWithOptions(domain, client.MergeFromWithOptimisticLock{}))
+	return client.IgnoreNotFound(err)
+}
+
+// owner names the domain to the queue.
+func owner(d *v1alpha1.MailDomain) dnsprovider.Owner {
+	return dnsprovider.Owner{Kind: v1alpha1.KindMailDomain, Namespace: d.Namespace, Name: d.Name}
+}
+
+// watcher names the domain to the prober.
+func watcher(d *v1alpha1.MailDomain) string {
+	return v1alpha1.KindMailDomain + "/" + d.Namespace + "/" + d.Name
+}
+
+func holderOf(d *v1alpha1.MailDomain) claim.Holder {
+	return claim.Holder{Kind: v1alpha1.KindMailDomain, Namespace: d.Namespace, Name: d.Name, UID: string(d.UID)}
+}

@@ -1,0 +1,116 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package maildomain
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/index"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+)
+
+// workers bounds how many domains are reconciled at once.
+const workers = 4
+
+// SetupWithManager registers the controller, which listens to news of its domains, their keys and their providers.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, news *index.News) error {
+	b := ctrl.NewControllerManagedBy(mgr).
+		Named("maildomain").
+		For(&v1alpha1.MailDomain{}).
+		Watches(&v1alpha1.MailDomain{}, handler.EnqueueRequestsFromMapFunc(r.rivals)).
+		Watches(&v1alpha1.DKIMKey{}, handler.EnqueueRequestsFromMapFunc(r.domainOfKey)).
+		Watches(&corev1.Secret{}, index.OnSecret(r.domainOfPair, r.domainOfPart)).
+		Watches(&v1alpha1.DNSProvider{}, handler.EnqueueRequestsFromMapFunc(r.usersOfProvider)).
+		WatchesRawSource(news.Listen(r.concerned)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers})
+	if r.Places.ClusterScope {
+		b = b.Watches(&v1alpha1.ClusterDNSProvider{}, handler.EnqueueRequestsFromMapFunc(r.usersOfProvider)).
+			Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.domainsInNamespace))
+	}
+	return b.Complete(r)
+}
+
+// rivals are the other MailDomains of the same domain: when one is deleted, another may claim it.
+func (r *Reconciler) rivals(ctx context.Context, o client.Object) []reconcile.Request {
+	if o.GetDeletionTimestamp().IsZero() {
+		return nil
+	}
+	return r.mailDomains(ctx, "", o.(*v1alpha1.MailDomain).Spec.Domain)
+}
+
+func (r *Reconciler) domainOfKey(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.mailDomains(ctx, o.GetNamespace(), o.(*v1alpha1.DKIMKey).Spec.Domain)
+}
+
+func (r *Reconciler) domainOfPair(ctx context.Context, secret *corev1.Secret) []reconcile.Request {
+	return r.mailDomains(ctx, secret.Namespace, v1alpha1.DomainName(secret.Annotations[v1alpha1.AnnotationDomain]))
+}
+
+func (r *Reconciler) domainOfPart(ctx context.Context, namespace, _ string, domain dnsrecord.Name) []reconcile.Request {
+	return r.mailDomains(ctx, namespace, v1alpha1.DomainName(domain))
+}
+
+func (r *Reconciler) mailDomains(ctx context.Context, namespace string, domain v1alpha1.DomainName) []reconcile.Request {
+	name, err := dnsrecord.ParseDomain(string(domain))
+	if err != nil {
+		return nil
+	}
+	domains, err := index.MailDomainsOf(ctx, r.Client, namespace, name)
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list MailDomains", "domain", name)
+		return nil
+	}
+	return index.Requests(domains)
+}
+
+func (r *Reconciler) concerned(ctx context.Context, about dnsprovider.Owner) []reconcile.Request {
+	object := types.NamespacedName{Namespace: about.Namespace, Name: about.Name}
+	switch about.Kind {
+	case v1alpha1.KindMailDomain:
+		return []reconcile.Request{{NamespacedName: object}}
+	case v1alpha1.KindDKIMKey: // a fresh look at its record may be what the domain waits for
+		var key v1alpha1.DKIMKey
+		if err := r.Client.Get(ctx, object, &key); err != nil {
+			return nil
+		}
+		return r.domainOfKey(ctx, &key)
+	}
+	if provider, ok := index.IsProvider(about); ok {
+		return r.usersOf(ctx, provider)
+	}
+	return nil
+}
+
+func (r *Reconciler) usersOfProvider(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.usersOf(ctx, index.ProviderOf(o))
+}
+
+func (r *Reconciler) usersOf(ctx context.Context, provider dnsprovider.ProviderKey) []reconcile.Request {
+	var list v1alpha1.MailDomainList
+	if err := index.UsersOf(ctx, r.Client, &list, provider); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list MailDomains", "provider", provider.Name)
+		return nil
+	}
+	return index.Requests(list.Items)
+}
+
+// domainsInNamespace: the labels of a namespace decide what is granted to it.
+func (r *Reconciler) domainsInNamespace(ctx context.Context, o client.Object) []reconcile.Request {
+	var list v1alpha1.MailDomainList
+	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetName())); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list MailDomains", "namespace", o.GetName())
+		return nil
+	}
+	return index.Requests(list.Items)
+}

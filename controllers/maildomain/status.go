@@ -1,0 +1,219 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package maildomain
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/announce"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
+	"github.com/maildomain-operator/maildomain-operator/internal/desired"
+	"github.com/maildomain-operator/maildomain-operator/internal/dmarc"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
+	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
+	"github.com/maildomain-operator/maildomain-operator/internal/rotation"
+)
+
+// maxKeys is how many keys the status lists; older ones that are long gone drop out.
+const maxKeys = 64
+
+// normal are the normal-true conditions of a MailDomain, and what they say when nothing denies them.
+var normal = []readiness.Normal{
+	{Condition: v1alpha1.ConditionProviderReady, Reason: v1alpha1.ReasonProviderReady, Message: "the provider may be used"},
+	{Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonKeysReady, Message: "a key of every wanted algorithm signs"},
+	{Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonRecordsPublished, Message: "the provider has every wanted record"},
+	{Condition: v1alpha1.ConditionRecordsVerified, Reason: v1alpha1.ReasonRecordsVerified, Message: "the authoritative servers answer every wanted record"},
+}
+
+// recordAfter carries the status of one record forward with what was seen.
+func recordAfter(seen observation, record desired.Record, last *v1alpha1.RecordStatus, now time.Time) v1alpha1.RecordStatus {
+	if !seen.hasPlace && last != nil && last.Value == record.Value {
+		return *last // nothing can be said of it now
+	}
+	var outcome *dnsplan.Outcome
+	if o, ok := seen.outcomes[dnsplan.Key{Name: record.Name, Type: record.Type}]; ok {
+		outcome = &o
+	}
+	verdict, looked := seen.verdicts[evidence.Target(record)]
+	return desired.Progress(last, record, evidence.Of(outcome, seen.place.Manual, verdict, looked), now)
+}
+
+// patchStatus writes the status if it changed, onto the version that was read: a stale copy never wins. It returns
+// when to look again.
+func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decision, now time.Time) (time.Time, error) {
+	last := seen.domain.Status
+	after := *last.DeepCopy()
+	after.ObservedGeneration = seen.domain.Generation
+	if seen.hasPlace {
+		after.Zone = string(seen.place.Zone)
+	}
+	after.MarkerGeneration = max(last.MarkerGeneration, seen.generation)
+	after.Keys = keyStatuses(seen, last.Keys)
+	after.Records = sorted(append(keyRecords(seen.keys), d.records...))
+	after.Rotation = rotationStatus(last.Rotation, d.waitingFor, seen)
+	after.DMARC = dmarcStatus(last.DMARC, seen.domain.Spec.DMARC, after.Records)
+
+	settled := readiness.True(last.Conditions, v1alpha1.ConditionReady) && last.ObservedGeneration == seen.domain.Generation
+	of, look := readiness.Records(counted(seen, after.Records), settled, now)
+	d.look(look)
+	findings := append(d.findings, of...)
+	if seen.domain.Spec.Suspend && settled {
+		findings = nil // suspended: Ready stays as it was
+	}
+	after.Conditions = readiness.Conditions(last.Conditions, seen.domain.Generation, normal, findings, d.notes, now)
+	if equality.Semantic.DeepEqual(last, after) {
+		return d.lookAgain, nil
+	}
+	patched := seen.domain.DeepCopy()
+	patched.Status = after
+	err := r.Client.Status().Patch(ctx, patched, client.MergeFromWithOptions(seen.domain, client.MergeFromWithOptimisticLock{}))
+	if err == nil {
+		announce.Conditions(ctx, r.Events, seen.domain, last.Conditions, after.Conditions)
+		r.sayTransitions(seen.domain, last, after)
+	}
+	return d.lookAgain, client.IgnoreNotFound(err)
+}
+
+// counted are the records that Ready depends on: a spare that is still being published is no reason not to be Ready.
+func counted(seen observation, records []v1alpha1.RecordStatus) []v1alpha1.RecordStatus {
+	signs := map[string]bool{}
+	for _, k := range seen.views {
+		if k.Signs {
+			signs[k.Name] = true
+		}
+	}
+	names := map[string]bool{}
+	for _, k := range seen.keys {
+		if signs[k.Name] {
+			names[k.Status.RecordName] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(records), func(r v1alpha1.RecordStatus) bool {
+		return r.Purpose == v1alpha1.PurposeDKIM && !names[r.Name]
+	})
+}
+
+func keyStatuses(seen observation, last []v1alpha1.KeyStatus) []v1alpha1.KeyStatus {
+	statuses := make([]v1alpha1.KeyStatus, 0, len(seen.keys))
+	for i, k := range seen.keys {
+		phase := k.Status.Phase
+		if seen.views[i].Signs {
+			phase = v1alpha1.PhaseSigning // we know it before the key's own controller does
+		}
+		statuses = append(statuses, v1alpha1.KeyStatus{
+			Name: k.Name, Selector: string(k.Spec.Selector), Algorithm: k.Spec.Algorithm, Bits: k.Status.Bits, Phase: phase,
+			UsableTime: k.Status.UsableTime, SigningSinceTime: k.Status.SigningSinceTime, RetiredTime: k.Status.RetiredTime,
+		})
+	}
+	// Selectors that are gone stay listed as long as there is room: they are not used again (RFC 6376 §3.1).
+	for _, k := range last {
+		if !slices.ContainsFunc(statuses, func(s v1alpha1.KeyStatus) bool { return s.Name == k.Name }) {
+			k.Phase = ""
+			statuses = append(statuses, k)
+		}
+	}
+	return statuses[:min(len(statuses), maxKeys)]
+}
+
+// keyRecords shows the selectors' records, as their DKIMKeys report them.
+func keyRecords(keys []v1alpha1.DKIMKey) []v1alpha1.RecordStatus {
+	var records []v1alpha1.RecordStatus
+	for _, k := range keys {
+		if k.Status.RecordValue == "" || k.Status.RecordState == "" {
+			continue
+		}
+		records = append(records, v1alpha1.RecordStatus{
+			Name: k.Status.RecordName, Purpose: v1alpha1.PurposeDKIM, Value: k.Status.RecordValue,
+			State: k.Status.RecordState, StateChangedTime: k.Status.RecordStateChangedTime, Message: k.Status.RecordMessage,
+		})
+	}
+	return records
+}
+
+func sorted(records []v1alpha1.RecordStatus) []v1alpha1.RecordStatus {
+	slices.SortFunc(records, func(a, b v1alpha1.RecordStatus) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Purpose, b.Purpose))
+	})
+	return records
+}
+
+func rotationStatus(last *v1alpha1.RotationStatus, waitingFor string, seen observation) *v1alpha1.RotationStatus {
+	if seen.domain.Spec.DKIM == nil {
+		return last
+	}
+	after := v1alpha1.RotationStatus{}
+	if last != nil {
+		after = *last
+	}
+	after.WaitingFor = readiness.Cut(waitingFor, v1alpha1.MaxMessageLength)
+	// A rotation has taken place when a key signs that began later than another one of its algorithm.
+	for i, k := range seen.views {
+		former := slices.ContainsFunc(seen.views, func(o rotation.Key) bool {
+			return o.Algorithm == k.Algorithm && !o.SigningSince.IsZero() && o.SigningSince.Before(k.SigningSince)
+		})
+		since := seen.keys[i].Status.SigningSinceTime
+		if k.Signs && former && (after.LastTime == nil || after.LastTime.Before(since)) {
+			after.LastTime = since
+		}
+	}
+	if after == (v1alpha1.RotationStatus{}) {
+		return nil
+	}
+	return &after
+}
+
+// dmarcStatus reads what is published from the record itself; the evidence belongs to the reports service and stays.
+func dmarcStatus(last *v1alpha1.DMARCStatus, spec *v1alpha1.DMARC, records []v1alpha1.RecordStatus) *v1alpha1.DMARCStatus {
+	if spec == nil {
+		return last
+	}
+	after := v1alpha1.DMARCStatus{}
+	if last != nil {
+		after = *last
+	}
+	after.Goal = spec.Policy
+	for _, r := range records {
+		if r.Purpose != v1alpha1.PurposeDMARC || !desired.Published(r) {
+			continue
+		}
+		record, err := dmarc.Parse(r.Value)
+		if err != nil {
+			continue
+		}
+		published := map[dmarc.Policy]v1alpha1.DMARCPolicy{
+			dmarc.None: v1alpha1.DMARCNone, dmarc.Quarantine: v1alpha1.DMARCQuarantine, dmarc.Reject: v1alpha1.DMARCReject,
+		}[record.Policy]
+		if after.Published != published || after.PublishedTesting != record.Testing {
+			after.Published, after.PublishedTesting, after.StageSinceTime = published, record.Testing, r.StateChangedTime
+		}
+	}
+	return &after
+}
+
+// stalled is the condition of a key that does not go on without a person.
+func stalled(key *v1alpha1.DKIMKey) *metav1.Condition {
+	c := meta.FindStatusCondition(key.Status.Conditions, v1alpha1.ConditionStalled)
+	if c == nil || c.Status != metav1.ConditionTrue {
+		return nil
+	}
+	return c
+}
+
+func scheduleError(domain *v1alpha1.MailDomain) error {
+	if domain.Spec.DKIM == nil || domain.Spec.DKIM.Rotation == nil || domain.Spec.DKIM.Rotation.Schedule == "" {
+		return nil
+	}
+	r := domain.Spec.DKIM.Rotation
+	_, err := rotation.ParseSchedule(r.Schedule, r.TimeZone, domain.CreationTimestamp.Time)
+	return err
+}

@@ -1,0 +1,172 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package desired decides which DNS records a mail domain should have, when each may be published, and what has
+// become of it.
+package desired
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
+	"github.com/maildomain-operator/maildomain-operator/internal/dmarc"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+	"github.com/maildomain-operator/maildomain-operator/internal/spf"
+)
+
+// Record is one record that an object wants.
+type Record struct {
+	Name    dnsrecord.Name
+	Type    dnsrecord.Type
+	Kind    dnsplan.Kind
+	Purpose v1alpha1.RecordPurpose
+	Value   string // logical, as one string
+	Hold    string // why it is not published yet, for people; "" publishes it
+}
+
+// Records lists the records of a domain but for its selectors, which the DKIMKeys own. What the spec leaves out is
+// unmanaged and not in the list. The error names the field that admission could not judge.
+func Records(domain dnsrecord.Name, spec v1alpha1.MailDomainSpec) ([]Record, error) {
+	if spec.Parked != nil {
+		return parked(domain, *spec.Parked)
+	}
+	var records []Record
+	if spec.SPF != nil {
+		value, err := spfValue(*spec.SPF)
+		if err != nil {
+			return nil, fmt.Errorf("spec.spf: %w", err)
+		}
+		records = append(records, spfRecord(domain, v1alpha1.PurposeSPF, value))
+		helo, err := heloRecords(domain, spec.SPF.HeloNames)
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, helo...)
+	}
+	if spec.DMARC != nil {
+		policy, err := dmarcValue(*spec.DMARC)
+		if err != nil {
+			return nil, fmt.Errorf("spec.dmarc: %w", err)
+		}
+		records = append(records, dmarcRecord(domain, policy))
+	}
+	return records, nil
+}
+
+// parked says in every way that the domain sends no mail.
+func parked(domain dnsrecord.Name, p v1alpha1.Parked) ([]Record, error) {
+	reports, err := reportURIs("aggregateReportsTo", p.AggregateReportsTo)
+	if err != nil {
+		return nil, fmt.Errorf("spec.parked.%w", err)
+	}
+	policy := dmarc.Record{
+		Policy: dmarc.Reject, SubdomainPolicy: dmarc.Reject, NonexistentSubdomainPolicy: dmarc.Reject,
+		DKIMAlignment: dmarc.Strict, SPFAlignment: dmarc.Strict, AggregateReportsTo: reports,
+	}
+	return []Record{
+		spfRecord(domain, v1alpha1.PurposeSPF, spf.Parked),
+		dmarcRecord(domain, policy),
+		{
+			Name: domain.Child("*._domainkey"), Type: dnsrecord.TXT, Kind: dnsplan.Exclusive,
+			Purpose: v1alpha1.PurposeWildcardDKIM, Value: dkim.Record{}.String(),
+		},
+	}, nil
+}
+
+func spfRecord(name dnsrecord.Name, purpose v1alpha1.RecordPurpose, value string) Record {
+	return Record{Name: name, Type: dnsrecord.TXT, Kind: dnsplan.SPF, Purpose: purpose, Value: value}
+}
+
+func dmarcRecord(domain dnsrecord.Name, policy dmarc.Record) Record {
+	return Record{
+		Name: domain.Child("_dmarc"), Type: dnsrecord.TXT, Kind: dnsplan.Exclusive,
+		Purpose: v1alpha1.PurposeDMARC, Value: policy.String(),
+	}
+}
+
+func spfValue(s v1alpha1.SPF) (string, error) {
+	mechanisms := make([]string, 0, len(s.Mechanisms))
+	for _, m := range s.Mechanisms {
+		mechanisms = append(mechanisms, string(m))
+	}
+	all := map[v1alpha1.SPFAll]spf.Qualifier{
+		v1alpha1.SPFAllFail: spf.Fail, v1alpha1.SPFAllSoftFail: spf.SoftFail, v1alpha1.SPFAllNeutral: spf.Neutral,
+	}
+	record, err := spf.New(mechanisms, all[s.AllOrDefault()])
+	if err != nil {
+		return "", err
+	}
+	return record.String(), nil
+}
+
+// heloRecords: bounces are judged by the HELO name, which needs a record of its own (RFC 7208 §2.3).
+func heloRecords(domain dnsrecord.Name, names []v1alpha1.DomainName) ([]Record, error) {
+	var records []Record
+	for i, n := range names {
+		name, err := dnsrecord.ParseDomain(string(n))
+		if err != nil {
+			return nil, fmt.Errorf("spec.spf.heloNames[%d]: %w", i, err)
+		}
+		if name != domain && name.In(domain) {
+			records = append(records, spfRecord(name, v1alpha1.PurposeHeloSPF, spf.HELO))
+		}
+	}
+	return records, nil
+}
+
+// ForeignHeloNames lists the HELO names outside of the domain: whoever owns their domain has to publish their record.
+func ForeignHeloNames(domain dnsrecord.Name, s *v1alpha1.SPF) []string {
+	var foreign []string
+	if s == nil {
+		return nil
+	}
+	for _, n := range s.HeloNames {
+		if name, err := dnsrecord.ParseDomain(string(n)); err == nil && !name.In(domain) {
+			foreign = append(foreign, string(name))
+		}
+	}
+	return foreign
+}
+
+func dmarcValue(d v1alpha1.DMARC) (dmarc.Record, error) {
+	rua, err := reportURIs("aggregateReportsTo", d.AggregateReportsTo)
+	if err != nil {
+		return dmarc.Record{}, err
+	}
+	ruf, err := reportURIs("failureReportsTo", d.FailureReportsTo)
+	if err != nil {
+		return dmarc.Record{}, err
+	}
+	record := dmarc.Record{
+		Policy: policy(d.Policy), SubdomainPolicy: policy(d.SubdomainPolicy), NonexistentSubdomainPolicy: policy(d.NonexistentSubdomainPolicy),
+		Testing: d.Testing, AggregateReportsTo: rua, FailureReportsTo: ruf,
+	}
+	// Relaxed is what an absent tag means; a shorter record is easier to read.
+	if d.DKIMAlignment == v1alpha1.AlignmentStrict {
+		record.DKIMAlignment = dmarc.Strict
+	}
+	if d.SPFAlignment == v1alpha1.AlignmentStrict {
+		record.SPFAlignment = dmarc.Strict
+	}
+	for _, o := range d.FailureOptions {
+		record.FailureOptions = append(record.FailureOptions, dmarc.FailureOption(o))
+	}
+	return record, nil
+}
+
+func policy(p v1alpha1.DMARCPolicy) dmarc.Policy { return dmarc.Policy(strings.ToLower(string(p))) }
+
+func reportURIs(field string, addresses []v1alpha1.ReportAddress) ([]dmarc.ReportURI, error) {
+	var uris []dmarc.ReportURI
+	for i, a := range addresses {
+		uri, err := dmarc.ParseReportURI(string(a))
+		if err != nil {
+			return nil, fmt.Errorf("%s[%d]: %w", field, i, err)
+		}
+		uris = append(uris, uri)
+	}
+	return uris, nil
+}

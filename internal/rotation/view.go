@@ -1,0 +1,45 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package rotation
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
+)
+
+// KeyOf reads what a DKIMKey itself tells; whether it signs, and whether it was seen just now, is for the caller to add.
+func KeyOf(k *v1alpha1.DKIMKey) Key {
+	return Key{
+		Name: k.Name, Selector: k.Spec.Selector, Algorithm: dkim.Algorithm(k.Spec.Algorithm), Bits: int(k.Status.Bits),
+		Created:      k.CreationTimestamp.Time,
+		Intent:       intentOf(k.Spec.Intent),
+		Revoked:      k.Spec.Revoked,
+		Deleting:     !k.DeletionTimestamp.IsZero(),
+		Adopted:      k.Spec.PrivateKeySecretName != "",
+		KeyPair:      k.Status.PublicKeySHA256 != "",
+		Conflict:     k.Status.RecordState == v1alpha1.RecordConflict,
+		PublishedAt:  timeOf(k.Status.PublishedTime),
+		VerifiedAt:   timeOf(k.Status.VerifiedTime),
+		UsableAt:     timeOf(k.Status.UsableTime),
+		SigningSince: timeOf(k.Status.SigningSinceTime),
+	}
+}
+
+func intentOf(i v1alpha1.KeyIntent) Intent {
+	if i == "" {
+		return ToStandBy
+	}
+	return Intent(i)
+}
+
+func timeOf(t *metav1.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
+}
