@@ -100,7 +100,7 @@ func rcode(m *dns.Msg) string {
 
 // referral says that a reply has no SOA, but NS records below the zone.
 func referral(m *dns.Msg, zone dnsrecord.Name) bool {
-	_, _, ok := readReferral(m, zone, "")
+	_, ok := readReferral(m, zone, "")
 	return ok && len(m.Answer) == 0
 }
 
@@ -109,32 +109,44 @@ func referral(m *dns.Msg, zone dnsrecord.Name) bool {
 func (a *answer) readData(name, zone dnsrecord.Name, m *dns.Msg) {
 	for _, rr := range bounded(m.Answer) {
 		owner, err := canonicalName(rr.Header().Name)
-		if err != nil || rr.Header().Class != dns.ClassINET {
-			continue
-		}
-		switch rr := rr.(type) {
-		case *dns.TXT:
-			if owner == name && a.said != saidAlias {
-				a.said = saidValues
-				a.ttl = max(a.ttl, rr.Hdr.Ttl)
-				a.values = append(a.values, txtValue(rr))
-			}
-		case *dns.CNAME:
-			if owner == name && a.aliasType != dnsrecord.DNAME {
-				a.setAlias(rr.Target, dnsrecord.CNAME, rr.Hdr.Ttl)
-			}
-		case *dns.DNAME:
-			if rel, ok := name.RelativeTo(owner); ok && owner != name && owner.In(zone) {
-				a.setAlias(rel+"."+strings.TrimPrefix(rr.Target, "."), dnsrecord.DNAME, rr.Hdr.Ttl)
-			}
-		case *dns.RRSIG:
-			if owner == name && int(rr.Labels) >= len(name.Labels()) && rr.TypeCovered != dns.TypeDNAME {
-				a.explicit = true
-			}
+		switch {
+		case err != nil || rr.Header().Class != dns.ClassINET:
+		case owner == name:
+			a.readRecord(name, rr)
+		case owner.In(zone):
+			a.readDNAME(name, owner, rr)
 		}
 	}
 	slices.Sort(a.values)
 	a.values = slices.Compact(a.values)
+}
+
+// readRecord takes a record at the name itself. A CNAME that came with a DNAME
+// only repeats it (RFC 6672 §3.1).
+func (a *answer) readRecord(name dnsrecord.Name, rr dns.RR) {
+	switch rr := rr.(type) {
+	case *dns.TXT:
+		if a.said != saidAlias {
+			a.said = saidValues
+			a.ttl = max(a.ttl, rr.Hdr.Ttl)
+			a.values = append(a.values, txtValue(rr))
+		}
+	case *dns.CNAME:
+		if a.aliasType != dnsrecord.DNAME {
+			a.setAlias(rr.Target, dnsrecord.CNAME, rr.Hdr.Ttl)
+		}
+	case *dns.RRSIG: // it counts the labels of the name that was signed (RFC 4034 §3.1.3)
+		if int(rr.Labels) >= len(name.Labels()) {
+			a.explicit = true
+		}
+	}
+}
+
+func (a *answer) readDNAME(name, owner dnsrecord.Name, rr dns.RR) {
+	dname, ok := rr.(*dns.DNAME)
+	if rel, below := name.RelativeTo(owner); ok && below {
+		a.setAlias(rel+"."+strings.TrimPrefix(dname.Target, "."), dnsrecord.DNAME, dname.Hdr.Ttl)
+	}
 }
 
 func (a *answer) setAlias(target string, t dnsrecord.Type, ttl uint32) {
@@ -218,13 +230,13 @@ type delegation struct {
 //
 // Glue counts only for the names of the NS records, and only within zone: what
 // is outside is not the answering server's to say.
-func readReferral(m *dns.Msg, zone, towards dnsrecord.Name) (delegation, []dnsrecord.Name, bool) {
+func readReferral(m *dns.Msg, zone, towards dnsrecord.Name) (delegation, bool) {
 	d := delegation{ttl: maxTTL, glue: map[dnsrecord.Name][]netip.Addr{}}
 	for _, rr := range bounded(m.Ns) {
 		ns, ok := rr.(*dns.NS)
 		if !ok {
 			if rr.Header().Rrtype == dns.TypeSOA {
-				return delegation{}, nil, false
+				return delegation{}, false
 			}
 			continue
 		}
@@ -238,7 +250,7 @@ func readReferral(m *dns.Msg, zone, towards dnsrecord.Name) (delegation, []dnsre
 	}
 	d.readGlue(m, zone)
 	slices.Sort(d.names)
-	return d, d.names, d.zone != "" && len(d.names) > 0
+	return d, d.zone != "" && len(d.names) > 0
 }
 
 func (d *delegation) addName(host string) {

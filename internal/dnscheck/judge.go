@@ -260,7 +260,7 @@ func weigh(n node, answers []ServerAnswer, p patience, f *finding) (blocks, excu
 	}
 	for i := range answers {
 		a := &answers[i]
-		line := a.Server.String() + " " + a.Detail
+		line := a.String() + " " + a.Detail
 		switch {
 		case a.State == Unknown:
 			f.notes = append(f.notes, line)

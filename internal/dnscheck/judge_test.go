@@ -27,9 +27,8 @@ func values(n byte, v ...string) answer {
 	return answer{server: ns(n), said: saidValues, values: v, ttl: 300}
 }
 func none(n byte) answer { return answer{server: ns(n), said: saidNone} }
-func silent(n byte) answer {
-	return answer{server: ns(n), detail: "does not answer"}
-}
+
+var silent2 = answer{server: ns(2), detail: "does not answer"}
 
 func TestJudge(t *testing.T) {
 	exclusive := Target{Name: name, Type: dnsrecord.TXT, Kind: dnsplan.Exclusive, Value: "ours"}
@@ -72,12 +71,12 @@ func TestJudge(t *testing.T) {
 		{"no SPF record is wanted and none is there", spfGone, at(values(1, "other")), patience{}, Verified, ""},
 		{"no SPF record is wanted and one is there", spfGone, at(values(1, "v=spf1 -all")), patience{}, Differs, "192.0.2.1 (ns1.example.org) still answers with 1 SPF record"},
 
-		{"a silent server blocks", exclusive, at(values(1, "ours"), silent(2)), failingFor(59*time.Minute, 2), Unreachable, "192.0.2.2 (ns2.example.org) does not answer"},
-		{"after an hour it is named and blocks no longer", exclusive, at(values(1, "ours"), silent(2)), failingFor(time.Hour, 2), Verified, "192.0.2.2 (ns2.example.org) does not answer and is no longer waited for"},
-		{"strict waits on", exclusive, at(values(1, "ours"), silent(2)), strict(failingFor(100*time.Hour, 2)), Unreachable, "192.0.2.2 (ns2.example.org) does not answer"},
-		{"nobody is excused while another server lacks it", exclusive, at(none(1), silent(2)), failingFor(time.Hour, 2), Lacking, "192.0.2.1 (ns1.example.org) answers without it; 192.0.2.2 (ns2.example.org) does not answer"},
-		{"nobody is excused when nobody answers", exclusive, at(silent(2)), failingFor(time.Hour, 2), Unreachable, "192.0.2.2 (ns2.example.org) does not answer"},
-		{"a server that was silent elsewhere has its own hour here", exclusive, at(values(1, "ours"), silent(2)), failingFor(time.Hour, 3), Unreachable, "192.0.2.2 (ns2.example.org) does not answer"},
+		{"a silent server blocks", exclusive, at(values(1, "ours"), silent2), failingFor(59*time.Minute, 2), Unreachable, "192.0.2.2 (ns2.example.org) does not answer"},
+		{"after an hour it is named and blocks no longer", exclusive, at(values(1, "ours"), silent2), failingFor(time.Hour, 2), Verified, "192.0.2.2 (ns2.example.org) does not answer and is no longer waited for"},
+		{"strict waits on", exclusive, at(values(1, "ours"), silent2), strict(failingFor(100*time.Hour, 2)), Unreachable, "192.0.2.2 (ns2.example.org) does not answer"},
+		{"nobody is excused while another server lacks it", exclusive, at(none(1), silent2), failingFor(time.Hour, 2), Lacking, "192.0.2.1 (ns1.example.org) answers without it; 192.0.2.2 (ns2.example.org) does not answer"},
+		{"nobody is excused when nobody answers", exclusive, at(silent2), failingFor(time.Hour, 2), Unreachable, "192.0.2.2 (ns2.example.org) does not answer"},
+		{"a server that was silent elsewhere has its own hour here", exclusive, at(values(1, "ours"), silent2), failingFor(time.Hour, 3), Unreachable, "192.0.2.2 (ns2.example.org) does not answer"},
 
 		{"a family without a route is skipped", exclusive, at(values(1, "ours"), answer{server: ns(2), said: saidNoRoute}), patience{}, Verified, ""},
 		{"all families without a route leave nobody", exclusive, at(answer{server: ns(2), said: saidNoRoute}), patience{}, Unreachable, "no server of example.org can be asked"},

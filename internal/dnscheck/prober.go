@@ -247,8 +247,22 @@ func (p *Prober) take() (*entry, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.options.Now()
-	var next *entry
-	due := 0
+	next, due := p.next(now)
+	switch {
+	case next == nil:
+		return nil, longestSleep
+	case due == 0:
+		return nil, min(next.due.Sub(now), longestSleep)
+	}
+	if due > 1 {
+		p.nudge()
+	}
+	next.running = true
+	return next, 0
+}
+
+// next is the idle entry that is due first, and how many are due.
+func (p *Prober) next(now time.Time) (next *entry, due int) {
 	for _, entries := range p.targets {
 		for _, e := range entries {
 			if e.running || e.policy.mode() == None {
@@ -262,17 +276,7 @@ func (p *Prober) take() (*entry, time.Duration) {
 			}
 		}
 	}
-	switch {
-	case next == nil:
-		return nil, longestSleep
-	case due == 0:
-		return nil, min(next.due.Sub(now), longestSleep)
-	}
-	if due > 1 {
-		p.nudge()
-	}
-	next.running = true
-	return next, 0
+	return next, due
 }
 
 // check surveys one entry: a sample while all is well, else a full sweep.
@@ -331,16 +335,13 @@ func (p *Prober) sample(ctx context.Context, e *entry, policy Policy) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.noteFailing(s)
-	switch state := sampled(e.target, s); state {
-	case Verified:
-		e.missed = 0
-		return true
-	case Unreachable:
+	state := sampled(e.target, s)
+	if state == Unreachable {
 		e.missed++
 		return e.missed < maxMissed
-	default:
-		return false
 	}
+	e.missed = 0
+	return state == Verified
 }
 
 // sampled is the state of a sample: that of the last answer at every node, the

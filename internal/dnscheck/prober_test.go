@@ -250,7 +250,7 @@ func TestServersThatCannotBeAsked(t *testing.T) {
 	t.Run("an address where nobody listens", func(t *testing.T) {
 		b := newBench(t, nil)
 		b.add(ours)
-		if err := b.world.Zone("org").Add("example NS ns3.example\nns3.example A 127.0.0.99"); err != nil {
+		if err := b.world.Zone("org").Add(strings.Join([]string{"example NS ns3.example", "ns3.example A 127.0.0.99"}, "\n")); err != nil {
 			t.Fatal(err)
 		}
 		v := b.sweep()
@@ -318,7 +318,7 @@ func TestAFamilyWithoutARouteIsSkipped(t *testing.T) {
 	})
 	t.Run("a zone that has only such servers cannot be asked", func(t *testing.T) {
 		b := newBench(t, nil, noV6)
-		if err := b.world.Zone("org").Add("six NS ns1.six\nns1.six AAAA 2001:db8::6"); err != nil {
+		if err := b.world.Zone("org").Add(strings.Join([]string{"six NS ns1.six", "ns1.six AAAA 2001:db8::6"}, "\n")); err != nil {
 			t.Fatal(err)
 		}
 		six := target
@@ -501,7 +501,7 @@ func TestHostileDelegationsEnd(t *testing.T) {
 	t.Run("name servers without end", func(t *testing.T) {
 		b := newBench(t, nil)
 		for _, parent := range []string{"a", "b", "c", "d", "e"} {
-			for _, host := range strings.Split("a b c d e f g h i j k l m n o p q r s t", " ") {
+			for host := range strings.SplitSeq("a b c d e f g h i j k l m n o p q r s t", " ") {
 				if err := b.world.Zone("org").Add(parent + " NS " + host + ".sub." + parent + "x\n" + parent + "x NS " + host + ".sub.b"); err != nil {
 					t.Fatal(err)
 				}
@@ -648,7 +648,7 @@ func TestASweepIsFresh(t *testing.T) {
 	b.clock.forward(time.Second)
 	asked := b.clock.Now()
 	// A server that the parent has named a moment ago is asked at once.
-	if err := b.world.Zone("org").Add("example NS ns3.example\nns3.example A 127.0.0.99"); err != nil {
+	if err := b.world.Zone("org").Add(strings.Join([]string{"example NS ns3.example", "ns3.example A 127.0.0.99"}, "\n")); err != nil {
 		t.Fatal(err)
 	}
 	v := b.sweep()
@@ -684,9 +684,14 @@ func TestTwoOwnersShareAVerdict(t *testing.T) {
 }
 
 func TestAProberThatRunsFindsWhatIsPublished(t *testing.T) {
-	b := newBench(t, nil, func(o *Options) {
-		o.Now = time.Now
-		o.RetryMin, o.RetryMax = time.Millisecond, 10*time.Millisecond
+	b := newBench(t, nil)
+	b.Prober = New(Options{
+		Roots: b.world.Roots(), Port: b.world.Port(), Rate: 1e6, ServerRate: 1e6,
+		RetryMin: time.Millisecond, RetryMax: 10 * time.Millisecond,
+		Now: func() time.Time { // every look at the clock takes a millisecond
+			b.clock.forward(time.Millisecond)
+			return b.clock.Now()
+		},
 	})
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup

@@ -195,7 +195,7 @@ func (w walk) askAny(ctx context.Context, c *cut, q question) (*dns.Msg, Server,
 			failed.add(s, err.Error())
 		default:
 			detail := unusable(r)
-			if _, _, refers := readReferral(r, c.apex, q.name); detail == "" || refers && r.Rcode == dns.RcodeSuccess && !r.Truncated {
+			if _, refers := readReferral(r, c.apex, q.name); detail == "" || refers && r.Rcode == dns.RcodeSuccess && !r.Truncated {
 				return r, s, nil
 			}
 			failed.add(s, detail)
@@ -225,7 +225,7 @@ func (w walk) find(ctx context.Context, name dnsrecord.Name) (*cut, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the servers of %s: %w", c.apex, err)
 		}
-		if d, _, ok := readReferral(r, c.apex, ask); ok && len(r.Answer) == 0 {
+		if d, ok := readReferral(r, c.apex, ask); ok && len(r.Answer) == 0 {
 			if c, err = w.enter(ctx, c, d); err != nil {
 				return nil, err
 			}

@@ -180,23 +180,21 @@ func (v *version) deny(m *dns.Msg, name string, dnssec bool) {
 // proof finds the NSEC or NSEC3 records that match or cover name. The zone
 // file holds them; nothing here is signed.
 func (v *version) proof(name string) []dns.RR {
-	var best dns.RR
+	var best []dns.RR
 	var out []dns.RR
-	for _, types := range v.sets {
+	for owner, types := range v.sets {
 		for _, rr := range types[dns.TypeNSEC3] {
 			if nsec3, ok := rr.(*dns.NSEC3); ok && (nsec3.Match(name) || nsec3.Cover(name)) {
 				out = append(out, dns.Copy(rr))
 			}
 		}
-		for _, rr := range types[dns.TypeNSEC] {
-			owner := rr.Header().Name
-			if canonicalOrder(owner, name) <= 0 && (best == nil || canonicalOrder(best.Header().Name, owner) < 0) {
-				best = rr
-			}
+		before := len(types[dns.TypeNSEC]) > 0 && canonicalOrder(owner, name) <= 0
+		if before && (best == nil || canonicalOrder(best[0].Header().Name, owner) < 0) {
+			best = types[dns.TypeNSEC]
 		}
 	}
-	if best != nil {
-		out = append(out, dns.Copy(best))
+	for _, rr := range best {
+		out = append(out, dns.Copy(rr))
 	}
 	return out
 }

@@ -20,14 +20,14 @@ const secret = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTMyISE="
 const records = `
 @            300  TXT   "v=spf1 -all"
 a.b          60   TXT   "below an empty non-terminal"
-alias        60   CNAME target
+alias        60   CNAME target.example.org.
 target       60   TXT   "reached"
 away         60   CNAME elsewhere.example.net.
 *.wild       120  TXT   "from the wildcard"
 there.wild   120  A     192.0.2.1
 old          60   DNAME new
 x.new        60   TXT   "reached through DNAME"
-sub          300  NS    ns.sub
+sub          300  NS    ns.sub.example.org.
 ns.sub       300  A     192.0.2.53
 quoted       60   TXT   "a\;b" "c \"d\" \\ \200"
 big          60   TXT   "` + strings255 + `" "` + strings255 + `" "` + strings255 + `" "` + strings255 + `" "` + strings255 + `" "` + strings255 + `"
@@ -107,7 +107,8 @@ func TestAnswers(t *testing.T) {
 		{"a wildcard does not cover below a name that exists", "127.0.0.3", "x.there.wild.example.org", dns.TypeTXT, dns.RcodeNameError, true, nil, []string{soa}, nil},
 		{
 			"a DNAME makes a CNAME", "127.0.0.3", "x.old.example.org", dns.TypeTXT, dns.RcodeSuccess, true,
-			[]string{"old.example.org. DNAME new.example.org.", "x.new.example.org. TXT \"reached through DNAME\"", "x.old.example.org. CNAME x.new.example.org."}, nil, nil,
+			[]string{"old.example.org. DNAME new.example.org.", "x.new.example.org. TXT \"reached through DNAME\"", "x.old.example.org. CNAME x.new.example.org."},
+			nil, nil,
 		},
 		{"a delegation is a referral", "127.0.0.3", "x.sub.example.org", dns.TypeTXT, dns.RcodeSuccess, false, nil, []string{"sub.example.org. NS ns.sub.example.org."}, []string{"ns.sub.example.org. A 192.0.2.53"}},
 		{"a foreign zone is refused", "127.0.0.3", "example.net", dns.TypeTXT, dns.RcodeRefused, false, nil, nil, nil},
@@ -242,7 +243,7 @@ func send(t *testing.T, w *Running, addr string, m *dns.Msg, key, secret string)
 	c := &dns.Client{Net: "tcp", Timeout: 10 * time.Second}
 	if key != "" {
 		c.TsigSecret = map[string]string{key: secret}
-		m.SetTsig(key, dns.HmacSHA256, 300, time.Now().Unix())
+		m.SetTsig(key, dns.HmacSHA256, 300, 0) // the library fills in the time
 	}
 	r, _, err := c.Exchange(m, w.Server(addr).AddrPort().String())
 	return r, err

@@ -11,7 +11,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"time"
 
 	"github.com/miekg/dns"
@@ -68,11 +67,10 @@ func (r keyring) Generate(msg []byte, t *dns.TSIG) ([]byte, error) {
 	if err != nil {
 		return nil, errBadKey
 	}
-	sum := func() hash.Hash { return sha256.New() }
+	mac := hmac.New(sha256.New, secret)
 	if key.Algorithm == dns.HmacSHA512 {
-		sum = sha512.New
+		mac = hmac.New(sha512.New, secret)
 	}
-	mac := hmac.New(sum, secret)
 	mac.Write(msg)
 	return mac.Sum(nil), nil
 }

@@ -112,13 +112,7 @@ func (v *version) prescan(section []dns.RR, key Key) int {
 		if !dns.IsSubDomain(v.origin, dns.CanonicalName(h.Name)) {
 			return dns.RcodeNotZone
 		}
-		meta := h.Rrtype == dns.TypeAXFR || h.Rrtype == dns.TypeMAILA || h.Rrtype == dns.TypeMAILB
-		switch {
-		case meta,
-			h.Class == dns.ClassINET && h.Rrtype == dns.TypeANY,
-			h.Class == dns.ClassANY && (h.Ttl != 0 || h.Rdlength != 0),
-			h.Class == dns.ClassNONE && (h.Ttl != 0 || h.Rrtype == dns.TypeANY),
-			h.Class != dns.ClassINET && h.Class != dns.ClassANY && h.Class != dns.ClassNONE:
+		if !wellFormed(h) {
 			return dns.RcodeFormatError
 		}
 	}
@@ -129,6 +123,22 @@ func (v *version) prescan(section []dns.RR, key Key) int {
 		}
 	}
 	return dns.RcodeSuccess
+}
+
+// wellFormed says whether a change is one of the four of RFC 2136 §2.5.
+func wellFormed(h *dns.RR_Header) bool {
+	if h.Rrtype == dns.TypeAXFR || h.Rrtype == dns.TypeMAILA || h.Rrtype == dns.TypeMAILB {
+		return false
+	}
+	switch h.Class {
+	case dns.ClassINET:
+		return h.Rrtype != dns.TypeANY
+	case dns.ClassANY:
+		return h.Ttl == 0 && h.Rdlength == 0
+	case dns.ClassNONE:
+		return h.Ttl == 0 && h.Rrtype != dns.TypeANY
+	}
+	return false
 }
 
 // apply makes one change, as RFC 2136 §3.4.2 says.
@@ -163,7 +173,7 @@ func add(sets map[string]map[uint16][]dns.RR, origin string, rr dns.RR) error {
 		}
 	}
 	if soa, ok := rr.(*dns.SOA); ok {
-		if name != origin || int32(soa.Serial-serialOf(sets, origin)) <= 0 { //nolint:gosec // RFC 1982 arithmetic
+		if name != origin || int32(soa.Serial-serialOf(sets, origin)) <= 0 { // RFC 1982 §3.2
 			return nil
 		}
 	}
