@@ -205,7 +205,10 @@ func (s *Server) record(ctx context.Context, queueID string, r result, err error
 		for i, k := range d.Entry.keys {
 			selectors[i] = k.Selector
 		}
-		attrs = append(attrs, "selectors", selectors, "flaws", r.flaws.Names())
+		attrs = append(attrs, "selectors", selectors)
+		if r.flaws != 0 {
+			attrs = append(attrs, "flaws", r.flaws.Names())
+		}
 	}
 	if err != nil {
 		attrs = append(attrs, "error", err.Error())
