@@ -173,10 +173,10 @@ type Options struct {
 	RetryMin, RetryMax time.Duration
 	// Patience is how long a server that cannot be asked blocks; an hour when 0.
 	Patience time.Duration
-	// Workers bounds the surveys at one time; 4 when 0.
+	// Workers bounds the surveys at one time; 8 when 0.
 	Workers int
-	// Rate is the number of questions a second, to all servers together; 50 when
-	// 0. ServerRate is the same for one address; 10 when 0.
+	// Rate is the number of questions a second, to all servers together; 100
+	// when 0. ServerRate is the same for one address; 20 when 0.
 	Rate, ServerRate float64
 	// Timeout bounds one question over one transport; 2 seconds when 0.
 	Timeout time.Duration
@@ -204,9 +204,9 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.RetryMin, time.Second)
 	orDefault(&o.RetryMax, 30*time.Second)
 	orDefault(&o.Patience, time.Hour)
-	orDefault(&o.Workers, 4)
-	orDefault(&o.Rate, 50)
-	orDefault(&o.ServerRate, 10)
+	orDefault(&o.Workers, 8)
+	orDefault(&o.Rate, 100)
+	orDefault(&o.ServerRate, 20)
 	orDefault(&o.Timeout, 2*time.Second)
 	orDefault(&o.ResolvConf, "/etc/resolv.conf")
 	return o

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
@@ -47,26 +46,6 @@ type finding struct {
 	notes   []string
 	highest fact
 	ttl     uint32 // the highest of any value at the name
-}
-
-// place is a server in its role for a zone: where patience is counted.
-type place struct {
-	zone dnsrecord.Name
-	addr netip.AddrPort
-}
-
-// patience says since when a place could not be asked, and when that is excused.
-type patience struct {
-	now    time.Time
-	since  map[place]time.Time
-	limit  time.Duration
-	strict bool
-}
-
-// excuses says whether a server that cannot be asked blocks no longer.
-func (p patience) excuses(at place) bool {
-	since, failing := p.since[at]
-	return failing && !p.strict && p.now.Sub(since) >= p.limit
 }
 
 // judge turns a survey into a finding. It is pure.
@@ -263,7 +242,7 @@ func weigh(n node, answers []ServerAnswer, p patience, f *finding) (blocks, excu
 		line := a.String() + " " + a.Detail
 		switch {
 		case a.State == Unknown:
-			f.notes = append(f.notes, line)
+			f.notes = append(f.notes, "addresses of "+family(a.Addr.Addr())+" are skipped: there is no route to them")
 		case a.State == Unreachable && good > 0 && bad == 0 && p.excuses(place{n.zone, a.Addr}):
 			a.Excused = true
 			excused = append(excused, line+" and is no longer waited for")

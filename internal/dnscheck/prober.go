@@ -44,12 +44,8 @@ type entry struct {
 	missed  int // samples in a row that no server answered
 }
 
-// failing is since when a place could not be asked, and when that was seen last.
-type failing struct{ since, last time.Time }
-
 // Bounds of a prober.
 const (
-	maxFailing    = 4096
 	maxMissed     = 3               // samples in a row without an answer before a sweep looks closer
 	surveyTimeout = 5 * time.Minute // a survey that takes longer has failed
 	longestSleep  = time.Minute     // of a worker with nothing due
@@ -271,12 +267,20 @@ func (p *Prober) next(now time.Time) (next *entry, due int) {
 			if !e.due.After(now) {
 				due++
 			}
-			if next == nil || e.due.Before(next.due) {
+			if next == nil || e.before(next, now) {
 				next = e
 			}
 		}
 	}
 	return next, due
+}
+
+// before says whether e comes first: a sweep that someone waits for, when both are due.
+func (e *entry) before(o *entry, now time.Time) bool {
+	if e.asked != o.asked && !e.due.After(now) && !o.due.After(now) {
+		return e.asked
+	}
+	return e.due.Before(o.due)
 }
 
 // check surveys one entry: a sample while all is well, else a full sweep.
@@ -395,43 +399,4 @@ func (p *Prober) plan(e *entry, now time.Time) {
 		e.due = now.Add(retryDelay(now.Sub(e.memory.unverifiedSince), o.RetryMin, o.RetryMax, o.Interval))
 	}
 	p.nudge()
-}
-
-// noteFailing remembers which places could not be asked; the caller holds the
-// lock. A failure long after the last one begins anew: nobody looked in between.
-func (p *Prober) noteFailing(s survey) {
-	now := p.options.Now()
-	memory := 3 * p.options.Interval
-	if len(p.failing) > maxFailing {
-		maps.DeleteFunc(p.failing, func(_ place, f failing) bool { return now.Sub(f.last) > memory })
-	}
-	for _, n := range s.nodes {
-		for _, a := range n.answers {
-			at := place{n.zone, a.server.Addr}
-			f, known := p.failing[at]
-			switch {
-			case a.said != saidNothing:
-				delete(p.failing, at)
-			case !known && len(p.failing) >= 2*maxFailing: // no patience to spare: it goes on blocking
-			case !known || now.Sub(f.last) > memory:
-				p.failing[at] = failing{now, now}
-			default:
-				p.failing[at] = failing{f.since, now}
-			}
-		}
-	}
-}
-
-// since is the part of p.failing that a survey is about.
-func (p *Prober) since(s survey) map[place]time.Time {
-	out := map[place]time.Time{}
-	for _, n := range s.nodes {
-		for _, a := range n.answers {
-			at := place{n.zone, a.server.Addr}
-			if f, ok := p.failing[at]; ok {
-				out[at] = f.since
-			}
-		}
-	}
-	return out
 }

@@ -312,7 +312,7 @@ func TestAFamilyWithoutARouteIsSkipped(t *testing.T) {
 		b.add(ours, "ns2 AAAA 2001:db8::4")
 		v := b.sweep()
 		b.expect(v, Verified, "")
-		if diff := cmp.Diff([]string{"2001:db8::4 (ns2.example.org) is skipped: there is no route to IPv6"}, v.Notes); diff != "" {
+		if diff := cmp.Diff([]string{"addresses of IPv6 are skipped: there is no route to them"}, v.Notes); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -657,6 +657,25 @@ func TestASweepIsFresh(t *testing.T) {
 	}
 	if v.VerifiedSince.IsZero() {
 		t.Error("a server that cannot be asked restarts no wait")
+	}
+}
+
+func TestASweepThatSomeoneWaitsForComesFirst(t *testing.T) {
+	b := newBench(t, nil)
+	other := target
+	other.Name = "m2._domainkey.example.org"
+	b.Watch("owner", Policy{}, []Target{other})
+	b.clock.forward(time.Second)
+	b.Watch("rotation", Policy{}, []Target{target})
+	b.Sweep(target)
+	if e, _ := b.take(); e == nil || e.target != target {
+		t.Errorf("got %+v", e)
+	}
+	if e, _ := b.take(); e == nil || e.target != other {
+		t.Errorf("then %+v", e)
+	}
+	if e, sleep := b.take(); e != nil || sleep <= 0 {
+		t.Errorf("then %+v, and sleeps %s", e, sleep)
 	}
 }
 
