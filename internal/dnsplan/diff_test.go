@@ -81,6 +81,12 @@ func TestPlan(t *testing.T) {
 		"ours goes when it is not wanted any more": {
 			wish: dmarc("", Never, "a"), stands: []string{"a"}, state: Pending, del: []string{"a"},
 		},
+		"ours goes and a foreign record beside it stays": {
+			wish: dmarc("", Always, "a"), stands: []string{"a", "b"}, state: Pending, del: []string{"a"},
+		},
+		"our SPF record goes and other TXT records stay": {
+			wish: spf("", Never, "v=spf1 -all"), stands: []string{"x", "v=spf1 -all", "v=spf1 a"}, state: Pending, del: []string{"v=spf1 -all"},
+		},
 		"a foreign record stays when ours is not wanted": {
 			wish: dmarc("", Always, "a"), stands: []string{"b"}, state: Absent,
 		},
@@ -214,11 +220,17 @@ func world(t *rapid.T) (map[Key]dnsrecord.Set, Marker, []Wish) {
 		}
 	}
 	wish := rapid.Custom(func(t *rapid.T) Wish {
+		name := rapid.SampledFrom(names).Draw(t, "name")
+		// Often what an object published is what stands, and often it has to go.
+		published := value
+		if stands := seen[Key{name, dnsrecord.TXT}].Values; len(stands) > 0 && rapid.Bool().Draw(t, "published stands") {
+			published = rapid.SampledFrom(stands)
+		}
 		return Wish{
-			Name: rapid.SampledFrom(names).Draw(t, "name"), Type: dnsrecord.TXT, TTL: 300,
+			Name: name, Type: dnsrecord.TXT, TTL: 300,
 			Kind:     rapid.SampledFrom([]Kind{Exclusive, Exclusive, SPF}).Draw(t, "kind"),
-			Value:    value.Draw(t, "value"),
-			Ours:     rapid.SliceOfN(value, 0, 2).Draw(t, "ours"),
+			Value:    rapid.OneOf(value, rapid.Just("")).Draw(t, "value"),
+			Ours:     rapid.SliceOfN(published, 0, 2).Draw(t, "ours"),
 			Adoption: rapid.SampledFrom([]Adoption{"", Never, Identical, Always}).Draw(t, "adoption"),
 		}
 	})
