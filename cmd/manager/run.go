@@ -9,21 +9,14 @@ import (
 	"time"
 
 	"go.uber.org/zap/zapcore"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/selection"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/controllers"
 	"github.com/maildomain-operator/maildomain-operator/controllers/dkimkey"
 	"github.com/maildomain-operator/maildomain-operator/controllers/dnsprovider"
@@ -71,18 +64,16 @@ func run(ctx context.Context, o options) error {
 }
 
 func newManager(o options) (ctrl.Manager, error) {
-	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return nil, err
-		}
-	}
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the API server: %w", err)
 	}
 	config.QPS, config.Burst = o.kubeAPIQPS, 2*int(o.kubeAPIQPS)
-	caching, err := cacheOptions(o)
+	scheme, err := controllers.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	caching, err := controllers.Cache(o.watchNamespaces)
 	if err != nil {
 		return nil, err
 	}
@@ -107,24 +98,4 @@ func newManager(o options) (ctrl.Manager, error) {
 		}
 	}
 	return mgr, nil
-}
-
-// cacheOptions keep in memory what the operator works on: of Secrets those alone that carry our label. A credential or
-// somebody else's Secret never enters the cache.
-func cacheOptions(o options) (cache.Options, error) {
-	ours, err := labels.NewRequirement(v1alpha1.LabelSecret, selection.Exists, nil)
-	if err != nil {
-		return cache.Options{}, err
-	}
-	options := cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject:         map[client.Object]cache.ByObject{&corev1.Secret{}: {Label: labels.NewSelector().Add(*ours)}},
-	}
-	if len(o.watchNamespaces) > 0 {
-		options.DefaultNamespaces = map[string]cache.Config{}
-		for _, n := range o.watchNamespaces {
-			options.DefaultNamespaces[n] = cache.Config{}
-		}
-	}
-	return options, nil
 }
