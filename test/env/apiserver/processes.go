@@ -71,7 +71,7 @@ func moduleRoot() (string, error) {
 type process struct {
 	command *exec.Cmd
 	folder  string
-	ended   chan error
+	ended   chan struct{} // closed when the process has ended
 }
 
 // startControllerManager runs the controllers that deletion needs. They use
@@ -86,7 +86,7 @@ func startControllerManager(ctx context.Context, assets string, kubeconfig []byt
 	if err := os.WriteFile(config, kubeconfig, 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("start kube-controller-manager: %w", err), os.RemoveAll(folder))
 	}
-	command := exec.CommandContext(ctx, filepath.Join(assets, "kube-controller-manager"), //nolint:gosec // the assets folder is ours or the caller's.
+	command := exec.CommandContext(ctx, filepath.Join(assets, "kube-controller-manager"),
 		"--kubeconfig", config, "--authentication-kubeconfig", config, "--authorization-kubeconfig", config,
 		"--bind-address", "127.0.0.1", "--secure-port", "0", "--leader-elect=false",
 		"--controllers", "garbage-collector-controller,namespace-controller")
@@ -94,8 +94,11 @@ func startControllerManager(ctx context.Context, assets string, kubeconfig []byt
 	if err := command.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start kube-controller-manager: %w", err), os.RemoveAll(folder))
 	}
-	manager := &process{command: command, folder: folder, ended: make(chan error, 1)}
-	go func() { manager.ended <- command.Wait() }()
+	manager := &process{command: command, folder: folder, ended: make(chan struct{})}
+	go func() {
+		defer close(manager.ended)
+		_ = command.Wait() // it is killed in the end: how it ended says nothing
+	}()
 	return manager, nil
 }
 
