@@ -49,7 +49,7 @@ clean() {
 }
 
 # --- stubs, so that the imports below exist
-for dir in api/v1alpha1 controllers/{maildomain,dkimkey,dnsprovider,place} internal/{dnsrecord,dkim,spf,dmarc,dnsplan,rotation,desired,readiness,grant,keysecret,dnsprovider,dnscheck,claim,keydir,mailauth,milter} test/gen cmd/manager; do
+for dir in api/v1alpha1 controllers/{maildomain,dkimkey,dnsprovider,internal/place} internal/{dnsrecord,dkim,spf,dmarc,dnsplan,rotation,desired,readiness,grant,keysecret,dnsprovider,dnscheck,claim,keydir,mailauth,milter} test/gen cmd/manager; do
   put "$dir/doc.go" </dev/null
 done
 
@@ -104,9 +104,9 @@ forbidden @/internal/dnsrecord api/v1alpha1
 for a in maildomain dkimkey dnsprovider; do
   for b in maildomain dkimkey dnsprovider; do [ $a = $b ] || forbidden @/controllers/$b controllers/$a; done
 done
-for dir in index place evidence; do
-  for b in maildomain dkimkey dnsprovider; do forbidden @/controllers/$b controllers/$dir; done
-done
+for b in maildomain dkimkey dnsprovider; do forbidden @/controllers/$b controllers/internal/place; done
+forbidden @/internal/milter controllers/internal/place
+forbidden github.com/libdns/libdns controllers/internal/place
 for dir in internal/dnsprovider controllers/maildomain cmd/manager api/v1alpha1; do
   forbidden @/test/gen $dir
   forbidden testing $dir
@@ -117,7 +117,8 @@ clean planted/clean/internal/dkim/clean.go crypto/rsa @/internal/dnsrecord </dev
 clean planted/clean/internal/dkim/clean_test.go net/http testing </dev/null
 clean planted/clean/internal/rotation/clean.go @/api/v1alpha1 @/internal/dkim k8s.io/apimachinery/pkg/types </dev/null
 clean planted/clean/internal/dnsprovider/clean.go github.com/libdns/libdns @/internal/dnsplan net/http </dev/null
-clean planted/clean/controllers/maildomain/clean.go @/controllers/place @/internal/dnsprovider @/internal/rotation k8s.io/client-go/rest </dev/null
+clean planted/clean/controllers/internal/place/clean.go @/internal/dnsprovider sigs.k8s.io/controller-runtime/pkg/client </dev/null
+clean planted/clean/controllers/maildomain/clean.go @/internal/dnsprovider @/internal/rotation k8s.io/client-go/rest </dev/null
 clean planted/clean/api/v1alpha1/clean.go k8s.io/apimachinery/pkg/types </dev/null
 clean planted/clean/internal/claim/clean.go k8s.io/client-go/rest </dev/null
 clean planted/clean/internal/milter/clean.go @/internal/mailauth @/internal/keydir </dev/null

@@ -142,7 +142,7 @@ func TestValuesReachTheProgram(t *testing.T) {
 		"dnsRoots={192.0.2.1:53}", "logLevel=debug", "revocationGrace=10m", "metrics.port=9090"), "Deployment").Spec.Template.Spec.Containers[0].Args
 	want := []string{
 		"--owner-id=test.example.org", "--leader-elect", "--metrics-bind-address=:9090", "--health-probe-bind-address=:8081", "--log-level=debug",
-		"--watch-namespace=team-a", "--watch-namespace=team-b", "--provider-endpoint-allow=ns1.example.org", "--dns-roots=192.0.2.1:53",
+		"--watch-namespace=team-a", "--watch-namespace=team-b", "--provider-endpoint-allow=ns1.example.org", "--dns-root=192.0.2.1:53",
 		"--revocation-grace=10m",
 	}
 	if diff := cmp.Diff(want, args); diff != "" {

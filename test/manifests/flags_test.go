@@ -1,0 +1,63 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package manifests
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+func TestTheProgramKnowsEveryFlagOfTheManifests(t *testing.T) {
+	help := managerHelp(t)
+	for name, objects := range map[string][]unstructured.Unstructured{
+		"config/default":    kustomize(t, "default"),
+		"config/namespaced": kustomize(t, "namespaced"),
+		"the chart": mustHelm(t, "watchNamespaces={team-a}", "providerEndpointAllow={ns1.example.org}", "dnsRoots={192.0.2.1:53}",
+			"revocationGrace=10m"),
+	} {
+		for _, arg := range one[appsv1.Deployment](t, objects, "Deployment").Spec.Template.Spec.Containers[0].Args {
+			flag, _, _ := strings.Cut(arg, "=")
+			if !strings.Contains(help, flag+" ") && !strings.Contains(help, flag+"\n") {
+				t.Errorf("%s passes %s, which cmd/manager does not know", name, flag)
+			}
+		}
+	}
+	if strings.Contains(help, "--no-such-flag ") {
+		t.Error("the help contains anything: this test proves nothing")
+	}
+}
+
+// managerHelp builds cmd/manager as it is now and asks it.
+func managerHelp(t *testing.T) string {
+	t.Helper()
+	// The compiler runs in a subprocess: go test must know that the result depends on these.
+	for _, folder := range []string{"api", "cmd", "controllers", "internal"} {
+		if err := filepath.WalkDir(filepath.Join(root, folder), func(path string, _ fs.DirEntry, err error) error {
+			if err == nil && strings.HasSuffix(path, ".go") {
+				_, err = os.ReadFile(path)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	binary := filepath.Join(t.TempDir(), "manager")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./cmd/manager")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build ./cmd/manager: %v\n%s", err, out)
+	}
+	out, err := exec.CommandContext(t.Context(), binary, "--help").CombinedOutput()
+	if err != nil {
+		t.Fatalf("manager --help: %v\n%s", err, out)
+	}
+	return string(out)
+}
