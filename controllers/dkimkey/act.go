@@ -61,7 +61,7 @@ func (r *Reconciler) makePair(ctx context.Context, seen observation, d *decision
 	if err := r.create(ctx, seen.key, pair); err != nil {
 		return err
 	}
-	d.status.PublicKeySHA256, d.status.Bits = pair.PublicKeySHA256(), int32(pair.Bits())
+	d.status.PublicKeySHA256, d.status.Bits = pair.PublicKeySHA256(), bitsOf(pair)
 	r.say(seen.key, keyGenerated, "%s made for selector %s, in Secret %s", describe(pair), seen.key.Spec.Selector, keysecret.Name(seen.key))
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
 	"github.com/maildomain-operator/maildomain-operator/internal/keysecret"
 	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
 	"github.com/maildomain-operator/maildomain-operator/internal/rotation"
@@ -54,7 +55,7 @@ func (d *decision) keyPair(seen observation, suspended bool) {
 	d.status.PrivateKeySecretName = keysecret.Name(seen.key)
 	switch {
 	case !seen.pair.IsZero():
-		d.status.PublicKeySHA256, d.status.Bits = seen.pair.PublicKeySHA256(), int32(seen.pair.Bits())
+		d.status.PublicKeySHA256, d.status.Bits = seen.pair.PublicKeySHA256(), bitsOf(seen.pair)
 		d.mark = !keysecret.Marked(seen.secret, seen.key) && !suspended
 	case seen.secret != nil: // the finding is there already
 	case known && seen.signs():
@@ -75,6 +76,14 @@ func (d *decision) keyPair(seen observation, suspended bool) {
 	}
 }
 
+// bitsOf is the size of an RSA key; Ed25519 keys have one size, which nobody asks for.
+func bitsOf(pair dkim.KeyPair) int32 {
+	if pair.Algorithm() != dkim.RSA {
+		return 0
+	}
+	return int32(pair.Bits())
+}
+
 // publication carries the record forward. The provider is asked only about what is not yet as it should be, and only
 // for a text that the status already holds: after a crash we know our own record again.
 func (d *decision) publication(seen observation, now time.Time, suspended bool) {
@@ -91,8 +100,14 @@ func (d *decision) publication(seen observation, now time.Time, suspended bool) 
 
 	persisted := before != nil && before.Value == after.Value
 	d.recheck = before != nil && before.State != v1alpha1.RecordDrifted && after.State == v1alpha1.RecordDrifted
+	if again, look := evidence.AskAgain(after, seen.answeredAt, seen.verdict, now); again {
+		d.recheck = !suspended
+	} else if !look.IsZero() {
+		d.lookAgain = look
+	}
 	d.submit = persisted && desired.NeedsProvider(after) && !suspended
-	d.watch = desired.Published(after) || after.State == v1alpha1.RecordDrifted || seen.place.Manual
+	d.watch = desired.Published(after) || after.State == v1alpha1.RecordDrifted || seen.place.Manual ||
+		after.State == v1alpha1.RecordConflict && seen.place.Policy.Mode != dnscheck.Recursive
 	if seen.failure != nil && desired.NeedsProvider(after) {
 		d.findings = append(d.findings, *seen.failure)
 	}

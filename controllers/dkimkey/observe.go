@@ -49,7 +49,9 @@ type observation struct {
 	want       desired.Record
 	outcome    *dnsplan.Outcome   // the queue's answer for want; nil without one
 	failure    *readiness.Finding // of the provider as a whole
-	generation int64              // of the marker
+	generation int64              // of the marker, as the queue saw it
+	remembered int64              // of the marker, as the domain's objects remember it
+	answeredAt time.Time
 	verdict    dnscheck.Verdict
 	looked     bool
 }
@@ -88,6 +90,11 @@ func (r *Reconciler) observeHolder(ctx context.Context, seen *observation) error
 			seen.holder = &holders[i]
 		}
 	}
+	siblings, err := index.KeysOf(ctx, r.Client, seen.key.Namespace, seen.domain)
+	if err != nil {
+		return err
+	}
+	seen.remembered = index.MarkerGeneration(seen.holder, siblings)
 	if seen.holder == nil {
 		return nil
 	}
@@ -189,7 +196,7 @@ func (r *Reconciler) look(seen *observation) {
 		seen.outcome = &outcome
 	}
 	if ok {
-		seen.failure, seen.generation = evidence.Failure(result.Err), result.MarkerGeneration
+		seen.failure, seen.generation, seen.answeredAt = evidence.Failure(result.Err), result.MarkerGeneration, result.Time
 	}
 	seen.verdict, seen.looked = r.Prober.Verdict(evidence.Target(seen.want))
 }
@@ -233,6 +240,6 @@ func (o observation) submission() dnsprovider.Submission {
 	return dnsprovider.Submission{
 		Owner: owner(o.key), Provider: o.place.Provider, Zone: o.place.Zone, Domain: o.domain,
 		Wishes:               []dnsplan.Wish{evidence.Wish(o.want, before, o.place.TTL, adoption)},
-		RememberedGeneration: o.key.Status.MarkerGeneration,
+		RememberedGeneration: o.remembered,
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -69,6 +70,9 @@ type Settings struct {
 	RevocationGrace time.Duration
 }
 
+// stale is how long to wait for a newer version of what was read, should its event be late.
+const stale = time.Second
+
 // Reconcile brings one key a step further.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	key := &v1alpha1.DKIMKey{}
@@ -94,6 +98,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // report is the only writer of status; the Result looks again when time alone changes something.
 func (r *Reconciler) report(ctx context.Context, seen observation, next decision, now time.Time, err error) (ctrl.Result, error) {
 	err = errors.Join(err, r.patchStatus(ctx, seen, next, now))
+	if apierrors.IsConflict(err) {
+		return ctrl.Result{RequeueAfter: stale}, nil // what we read is outdated; the newer version is on its way
+	}
 	if err != nil || next.lookAgain.IsZero() {
 		return ctrl.Result{}, err
 	}

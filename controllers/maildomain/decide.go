@@ -241,10 +241,15 @@ func (d *decision) publication(seen observation, now time.Time, writes bool) {
 		persisted = persisted && last != nil && last.Value == after.Value && last.State != v1alpha1.RecordAwaitingSigning == (after.State != v1alpha1.RecordAwaitingSigning)
 		d.submit = d.submit || record.Hold == "" && desired.NeedsProvider(after)
 		d.recheck = d.recheck || last != nil && last.State != v1alpha1.RecordDrifted && after.State == v1alpha1.RecordDrifted
+		again, look := evidence.AskAgain(after, seen.answeredAt, seen.verdicts[evidence.Target(record)], now)
+		d.recheck = d.recheck || again
+		if !again {
+			d.look(look)
+		}
 
-		// A record that is held is looked at too, to know what stands there; but never through a resolver, which would
-		// remember that it is not there yet.
-		early := record.Hold != "" && seen.place.Policy.Mode != dnscheck.Recursive
+		// A record that is held or in conflict is looked at too, to know what stands there; but never through a resolver,
+		// which would remember that it is not there yet.
+		early := (record.Hold != "" || after.State == v1alpha1.RecordConflict) && seen.place.Policy.Mode != dnscheck.Recursive
 		if seen.hasPlace && (early || desired.Published(after) || after.State == v1alpha1.RecordDrifted || seen.place.Manual) {
 			d.watch = append(d.watch, evidence.Target(record))
 		}

@@ -58,8 +58,9 @@ type observation struct {
 	records    []desired.Record
 	outcomes   map[dnsplan.Key]dnsplan.Outcome
 	failure    *readiness.Finding // of the provider as a whole
-	generation int64              // of the marker
-	lookAgain  time.Time          // when a held record is decided again
+	generation int64              // of the marker, as the queue saw it
+	answeredAt time.Time
+	lookAgain  time.Time // when a held record is decided again
 	verdicts   map[dnscheck.Target]dnscheck.Verdict
 }
 
@@ -263,7 +264,7 @@ func (r *Reconciler) observeRecords(_ context.Context, seen *observation, now ti
 	result, ok := r.Queue.Result(owner(seen.domain))
 	seen.outcomes = evidence.Answer(seen.submission(), result, ok)
 	if ok {
-		seen.failure, seen.generation = evidence.Failure(result.Err), result.MarkerGeneration
+		seen.failure, seen.generation, seen.answeredAt = evidence.Failure(result.Err), result.MarkerGeneration, result.Time
 	}
 	return nil
 }
@@ -310,7 +311,7 @@ func before(domain *v1alpha1.MailDomain, record desired.Record) *v1alpha1.Record
 func (o observation) submission() dnsprovider.Submission {
 	s := dnsprovider.Submission{
 		Owner: owner(o.domain), Provider: o.place.Provider, Zone: o.place.Zone, Domain: o.name,
-		RememberedGeneration: o.domain.Status.MarkerGeneration, TakeOver: o.domain.Annotations[v1alpha1.AnnotationTakeOver],
+		RememberedGeneration: index.MarkerGeneration(o.domain, o.keys), TakeOver: o.domain.Annotations[v1alpha1.AnnotationTakeOver],
 	}
 	for _, record := range o.records {
 		if record.Hold == "" {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -60,6 +61,9 @@ type Reconciler struct {
 	Prober Prober
 }
 
+// stale is how long to wait for a newer version of what was read, should its event be late.
+const stale = time.Second
+
 // Reconcile brings one domain a step further.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	domain := &v1alpha1.MailDomain{}
@@ -86,6 +90,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 func (r *Reconciler) report(ctx context.Context, seen observation, next decision, now time.Time, err error) (ctrl.Result, error) {
 	look, patchErr := r.patchStatus(ctx, seen, next, now)
 	err = errors.Join(err, patchErr)
+	if apierrors.IsConflict(err) {
+		return ctrl.Result{RequeueAfter: stale}, nil // what we read is outdated; the newer version is on its way
+	}
 	if err != nil || look.IsZero() {
 		return ctrl.Result{}, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 )
 
@@ -226,5 +227,13 @@ func TestSchedules(t *testing.T) {
 		if _, err := ParseSchedule(bad.schedule, bad.zone, day); fmt.Sprint(err) != bad.want {
 			t.Errorf("%s %s: %v, want %s", bad.schedule, bad.zone, err, bad.want)
 		}
+	}
+}
+
+func TestAKeyThatIsBeingMadeIsASpareAlready(t *testing.T) {
+	made := v1alpha1.DKIMKey{Spec: v1alpha1.DKIMKeySpec{Selector: "b", Algorithm: v1alpha1.AlgorithmRSA, Bits: 2048}}
+	d := Next(Policy{Keys: []WantedKey{rsa}, Selectors: prefix}, []Key{key("a", signs), KeyOf(&made)}, day)
+	if len(d.Steps) != 0 {
+		t.Errorf("steps %+v though a spare is on its way", d.Steps)
 	}
 }

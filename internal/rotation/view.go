@@ -15,7 +15,7 @@ import (
 // KeyOf reads what a DKIMKey itself tells; whether it signs, and whether it was seen just now, is for the caller to add.
 func KeyOf(k *v1alpha1.DKIMKey) Key {
 	return Key{
-		Name: k.Name, Selector: k.Spec.Selector, Algorithm: dkim.Algorithm(k.Spec.Algorithm), Bits: int(k.Status.Bits),
+		Name: k.Name, Selector: k.Spec.Selector, Algorithm: dkim.Algorithm(k.Spec.Algorithm), Bits: bitsOf(k),
 		Created:      k.CreationTimestamp.Time,
 		Intent:       intentOf(k.Spec.Intent),
 		Revoked:      k.Spec.Revoked,
@@ -28,6 +28,19 @@ func KeyOf(k *v1alpha1.DKIMKey) Key {
 		UsableAt:     timeOf(k.Status.UsableTime),
 		SigningSince: timeOf(k.Status.SigningSinceTime),
 	}
+}
+
+// bitsOf is the size of an RSA key: as it really is, or as it will be once it is made.
+func bitsOf(k *v1alpha1.DKIMKey) int {
+	switch {
+	case k.Spec.Algorithm != v1alpha1.AlgorithmRSA:
+		return 0
+	case k.Status.Bits != 0:
+		return int(k.Status.Bits)
+	case k.Spec.Bits != 0:
+		return int(k.Spec.Bits)
+	}
+	return int(v1alpha1.DefaultRSABits)
 }
 
 func intentOf(i v1alpha1.KeyIntent) Intent {

@@ -7,6 +7,7 @@ package evidence
 
 import (
 	"errors"
+	"time"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
@@ -75,6 +76,20 @@ func Answer(submission dnsprovider.Submission, result dnsprovider.Result, ok boo
 		outcomes[dnsplan.Key{Name: o.Name, Type: o.Type}] = o
 	}
 	return outcomes
+}
+
+// conflictPatience is how long a conflict is left alone before the provider is asked again.
+const conflictPatience = 5 * time.Minute
+
+// AskAgain tells whether a conflict may be over, and when to think again. The queue does not ask on its own: somebody
+// else's record goes away when somebody else acts, which the authoritative servers show.
+func AskAgain(r v1alpha1.RecordStatus, answered time.Time, verdict dnscheck.Verdict, now time.Time) (bool, time.Time) {
+	if r.State != v1alpha1.RecordConflict || answered.IsZero() {
+		return false, time.Time{}
+	}
+	cleared := verdict.SweptAt.After(answered) && (verdict.State == dnscheck.Lacking || verdict.State == dnscheck.Verified)
+	again := answered.Add(conflictPatience)
+	return cleared || !now.Before(again), again
 }
 
 // Wish asks the queue for a record; nothing is overwritten but what adoption allows.

@@ -72,6 +72,19 @@ func KeysOf(ctx context.Context, c client.Reader, namespace string, name dnsreco
 	return list.Items, err
 }
 
+// MarkerGeneration is the highest generation of the domain's marker that the status of any of these objects remembers.
+// One of them may have made the marker move on while another one slept.
+func MarkerGeneration(domain *v1alpha1.MailDomain, keys []v1alpha1.DKIMKey) int64 {
+	var highest int64
+	if domain != nil {
+		highest = domain.Status.MarkerGeneration
+	}
+	for i := range keys {
+		highest = max(highest, keys[i].Status.MarkerGeneration)
+	}
+	return highest
+}
+
 // UsersOf lists the objects of list's kind that refer to a provider.
 func UsersOf(ctx context.Context, c client.Reader, list client.ObjectList, p dnsprovider.ProviderKey) error {
 	return c.List(ctx, list, client.InNamespace(p.Namespace), client.MatchingFields{byProvider: p.Kind + "/" + p.Name})

@@ -150,7 +150,7 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	if reply == nil {
 		return
 	}
-	if t := req.IsTsig(); t != nil && req.Opcode == dns.OpcodeUpdate {
+	if t := req.IsTsig(); t != nil { // whoever signs gets a signed reply (RFC 8945 §5.3)
 		sign(reply, t, w.TsigStatus())
 	}
 	_ = w.WriteMsg(reply)
@@ -187,8 +187,12 @@ func (s *Server) reply(req *dns.Msg, f Faults, tsig error, tcp bool) *dns.Msg {
 	reply := new(dns.Msg)
 	reply.SetReply(req)
 	reply.Compress = true
+	if req.IsTsig() != nil && tsig != nil {
+		reply.Rcode = dns.RcodeNotAuth
+		return reply
+	}
 	if req.Opcode == dns.OpcodeUpdate {
-		reply.Rcode = s.update(req, f, tsig)
+		reply.Rcode = s.update(req, f)
 		if f.LoseUpdateReply {
 			return nil
 		}
@@ -276,15 +280,13 @@ func (s *Server) find(name string, qtype uint16, lag int) *version {
 	}
 }
 
-func (s *Server) update(req *dns.Msg, f Faults, tsig error) int {
+func (s *Server) update(req *dns.Msg, f Faults) int {
 	t := req.IsTsig()
 	q := req.Question[0]
 	s.mu.Lock()
 	h := s.hosted[dns.CanonicalName(q.Name)]
 	s.mu.Unlock()
 	switch {
-	case t != nil && tsig != nil:
-		return dns.RcodeNotAuth
 	case f.UpdateRcode != 0:
 		return f.UpdateRcode
 	case q.Qtype != dns.TypeSOA:
