@@ -45,7 +45,7 @@ generate: tools-generate ## Write deep copies, CRDs, RBAC and the chart's copies
 ##@ Prove
 
 .PHONY: test
-test: apiserver tools-manifests ## Every test that needs neither root nor Debian packages, API server included
+test: apiserver kubectl tools-manifests ## Every test that needs neither root nor Debian packages, API server included
 	$(GOTEST) -race $(TESTFLAGS) ./...
 
 .PHONY: test-integration
@@ -82,6 +82,10 @@ image: ## Build the images of the manager and the milter (docker, podman or buil
 .PHONY: apiserver
 apiserver: ## Have kube-apiserver, etcd and kube-controller-manager in the cache
 	@$(APISERVER)
+
+.PHONY: kubectl
+kubectl: ## Have kubectl in the cache
+	@$(APISERVER) kubectl
 
 .PHONY: tools tools-lint tools-generate tools-manifests
 tools: ## Have the pinned tools in the cache
