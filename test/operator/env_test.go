@@ -37,7 +37,8 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/test/env/nameserver"
 )
 
-var shared apiserver.Shared
+// shared runs the garbage collector too: deletion is not what it is in a cluster without it.
+var shared = apiserver.Shared{Options: apiserver.Options{ControllerManager: true}}
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard()) // each bench has a logger of its own
@@ -61,13 +62,34 @@ type bench struct {
 	calls     *counter
 	stop      func()
 	settings  controllers.Settings
+	config    *rest.Config // of the API server
 }
 
 // newBench starts an operator for zones, which are all served by 127.0.0.3 (primary) and 127.0.0.4.
 func newBench(t *testing.T, zones ...string) *bench {
 	t.Helper()
 	server := shared.Get(t)
-	world := nameserver.World{Keys: []nameserver.Key{{Name: "op", Secret: tsigSecret}}}
+	running := startWorld(t, "op", zones...)
+	scheme, err := controllers.Scheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(server.Config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{T: t, Client: c, world: running, namespace: makeNamespace(t, c, nil), config: server.Config}
+	operator := makeNamespace(t, c, nil)
+	b.settings = settingsFor(running, "test-"+b.namespace, operator)
+	b.start()
+	t.Cleanup(func() { b.stop() })
+	return b
+}
+
+// startWorld serves the zones to whoever updates them with the TSIG key of this name.
+func startWorld(t *testing.T, key string, zones ...string) *nameserver.Running {
+	t.Helper()
+	world := nameserver.World{Keys: []nameserver.Key{{Name: key, Secret: tsigSecret}}}
 	for _, z := range zones {
 		world.Sites = append(world.Sites, nameserver.Site{
 			Zone: z, Addrs: []string{"127.0.0.3", "127.0.0.4"}, Records: foreign, TTL: 2, Minimum: 1,
@@ -78,38 +100,28 @@ func newBench(t *testing.T, zones ...string) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(running.Close)
+	return running
+}
 
-	scheme, err := controllers.Scheme()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.New(server.Config, client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &bench{T: t, Client: c, world: running, namespace: makeNamespace(t, c, nil)}
-	operator := makeNamespace(t, c, nil)
-	b.settings = controllers.Settings{
-		OwnerID: "test-" + b.namespace, ClusterProviders: true, Clock: clock.RealClock{},
+// settingsFor are those of an operator that waits for seconds where it would for minutes.
+func settingsFor(world *nameserver.Running, owner, operatorNamespace string) controllers.Settings {
+	return controllers.Settings{
+		OwnerID: owner, ClusterProviders: true, Clock: clock.RealClock{},
 		Keys:      dkimkey.Settings{MinimumWait: time.Second, RevocationGrace: time.Second},
-		Providers: dnsprovider.Settings{OperatorNamespace: operator},
+		Providers: dnsprovider.Settings{OperatorNamespace: operatorNamespace},
 		Probing: dnscheck.Options{
-			Now: time.Now, Roots: running.Roots(), Port: running.Port(), MinimumWait: time.Second,
+			Now: time.Now, Roots: world.Roots(), Port: world.Port(), MinimumWait: time.Second,
 			Interval: 2 * time.Second, RetryMin: 100 * time.Millisecond, RetryMax: time.Second, Rate: 2000, ServerRate: 1000,
 		},
 	}
-	b.start()
-	t.Cleanup(func() { b.stop() })
-	return b
 }
 
 // start runs a manager until stop.
 func (b *bench) start() {
 	b.Helper()
-	server := shared.Get(b)
 	ctx, cancel := context.WithCancel(context.Background())
 	b.calls = &counter{}
-	watched := rest.CopyConfig(server.Config)
+	watched := rest.CopyConfig(b.config)
 	watched.Wrap(b.calls.wrap)
 	watched.QPS, watched.Burst = 500, 1000
 	scheme, err := controllers.Scheme()

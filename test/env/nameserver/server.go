@@ -28,6 +28,7 @@ type Server struct {
 	queries map[setKey]int
 	changes map[setKey]int
 	updates int
+	signed  int
 }
 
 // hosted is a zone as one server has it.
@@ -114,6 +115,13 @@ func (s *Server) Updates() int {
 	return s.updates
 }
 
+// SignedQueries counts the queries that were signed with a TSIG key: who may update reads so, and nobody else.
+func (s *Server) SignedQueries() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.signed
+}
+
 // Changes counts the changes for a name and type in updates that were carried
 // out; an empty name or dns.TypeANY counts every one.
 func (s *Server) Changes(name string, rrtype uint16) int { return s.count(s.changes, name, rrtype) }
@@ -136,7 +144,7 @@ func (s *Server) ResetCounts() {
 	defer s.mu.Unlock()
 	clear(s.queries)
 	clear(s.changes)
-	s.updates = 0
+	s.updates, s.signed = 0, 0
 }
 
 // ServeDNS answers one message.
@@ -164,6 +172,9 @@ func (s *Server) note(req *dns.Msg) Faults {
 		s.updates++
 	} else {
 		s.queries[setKey{dns.CanonicalName(req.Question[0].Name), req.Question[0].Qtype}]++
+		if req.IsTsig() != nil {
+			s.signed++
+		}
 	}
 	return s.faults
 }
