@@ -194,6 +194,13 @@ type DKIMKeyStatus struct {
 	// +optional
 	VerifiedTime *metav1.Time `json:"verifiedTime,omitempty"`
 
+	// How long a cache may deny the record, in seconds: the highest that was seen since the key pair was made (SOA minimum,
+	// what stood at the name before, and so on).
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	WaitSeconds int32 `json:"waitSeconds,omitempty"`
+
 	// Since when the key may sign: caches that could deny its record have run out.
 	//
 	// +optional

@@ -130,8 +130,13 @@ func (d *decision) times(seen observation, now time.Time, settings Settings) {
 	case !verified && s.VerifiedTime != nil:
 		s.VerifiedTime, s.UsableTime = nil, nil // a relapse restarts the wait
 	}
-	if s.VerifiedTime != nil && (s.UsableTime == nil || now.Before(s.UsableTime.Time)) {
-		from, wait := s.VerifiedTime.Time, max(seen.verdict.Wait, settings.MinimumWait)
+	waiting := s.UsableTime == nil || now.Before(s.UsableTime.Time)
+	if waiting && seen.looked {
+		// Kept across restarts: what a cache was told before is true whether we remember it or not.
+		s.WaitSeconds = max(s.WaitSeconds, int32(seen.verdict.Wait.Round(time.Second)/time.Second))
+	}
+	if s.VerifiedTime != nil && waiting {
+		from, wait := s.VerifiedTime.Time, max(time.Duration(s.WaitSeconds)*time.Second, settings.MinimumWait)
 		if seen.verdict.LastLacking.After(from) {
 			from = seen.verdict.LastLacking
 		}
