@@ -70,7 +70,7 @@ func (r *Reconciler) step(ctx context.Context, seen observation, step rotation.S
 		if err := r.applyKey(ctx, seen, name, spec, ownerOfSpec); err != nil {
 			return err
 		}
-		r.say(seen.domain, keyCreated, "DKIMKey %s created for selector %s", name, s.Selector)
+		r.sayOfKey(seen.domain, keyCreated, name, "DKIMKey %s created for selector %s", name, s.Selector)
 	case rotation.SetIntent:
 		return r.applyKey(ctx, seen, s.Key, map[string]any{"intent": string(s.Intent)}, ownerOfIntent)
 	case rotation.Sweep:

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 )
@@ -18,13 +19,13 @@ type event struct{ kind, reason, action string }
 var (
 	keyCreated      = event{corev1.EventTypeNormal, "KeyCreated", "CreateKey"}
 	signingChanged  = event{corev1.EventTypeNormal, "SigningChanged", "Sign"}
-	recordHeld      = event{corev1.EventTypeNormal, "RecordHeld", "PublishRecord"}
-	recordPublished = event{corev1.EventTypeNormal, "RecordPublished", "PublishRecord"}
-	recordVerified  = event{corev1.EventTypeNormal, "RecordVerified", "VerifyRecord"}
-	recordAdopted   = event{corev1.EventTypeWarning, "RecordAdopted", "PublishRecord"}
-	recordDrifted   = event{corev1.EventTypeWarning, "RecordDrifted", "VerifyRecord"}
-	recordConflict  = event{corev1.EventTypeWarning, "RecordConflict", "PublishRecord"}
-	recordLeft      = event{corev1.EventTypeNormal, "RecordLeft", "PublishRecord"}
+	recordHeld      = event{corev1.EventTypeNormal, "RecordHeld", "Publish"}
+	recordPublished = event{corev1.EventTypeNormal, "RecordPublished", "Publish"}
+	recordVerified  = event{corev1.EventTypeNormal, "RecordVerified", "Verify"}
+	recordAdopted   = event{corev1.EventTypeWarning, "RecordAdopted", "Publish"}
+	recordDrifted   = event{corev1.EventTypeWarning, "RecordDrifted", "Verify"}
+	recordConflict  = event{corev1.EventTypeWarning, "RecordConflict", "Publish"}
+	recordLeft      = event{corev1.EventTypeNormal, "RecordLeft", "Publish"}
 	retained        = event{corev1.EventTypeNormal, "RecordsRetained", "Delete"}
 	removed         = event{corev1.EventTypeNormal, "RecordsRemoved", "Delete"}
 	providerGone    = event{corev1.EventTypeWarning, "ProviderGone", "Delete"}
@@ -32,6 +33,17 @@ var (
 
 func (r *Reconciler) say(domain *v1alpha1.MailDomain, e event, note string, args ...any) {
 	r.Events.Eventf(domain, nil, e.kind, e.reason, e.action, note, args...)
+}
+
+// sayOfKey relates the event to a key: the API server takes events that differ in their note alone for one.
+func (r *Reconciler) sayOfKey(domain *v1alpha1.MailDomain, e event, key, note string, args ...any) {
+	related := &v1alpha1.DKIMKey{ObjectMeta: metav1.ObjectMeta{Name: key, Namespace: domain.Namespace}}
+	r.Events.Eventf(domain, related, e.kind, e.reason, e.action, note, args...)
+}
+
+// sayOfRecord names the record's purpose in the action, for the same reason: PublishSPF, VerifyDMARC.
+func (r *Reconciler) sayOfRecord(domain *v1alpha1.MailDomain, e event, record v1alpha1.RecordStatus, note string, args ...any) {
+	r.Events.Eventf(domain, nil, e.kind, e.reason, e.action+string(record.Purpose), note, args...)
 }
 
 // sayTransitions tells of every change that the domain's own records make; those of its keys are told there.
@@ -47,7 +59,7 @@ func (r *Reconciler) sayTransitions(domain *v1alpha1.MailDomain, before, after v
 			continue
 		}
 		if record.ReplacedValue != "" && last.ReplacedValue != record.ReplacedValue {
-			r.say(domain, recordAdopted, "%s replaced what stood there: %s", record.Name, record.ReplacedValue)
+			r.sayOfRecord(domain, recordAdopted, record, "%s replaced what stood there: %s", record.Name, record.ReplacedValue)
 		}
 		if last.State != record.State {
 			r.sayState(domain, record)
@@ -55,7 +67,7 @@ func (r *Reconciler) sayTransitions(domain *v1alpha1.MailDomain, before, after v
 	}
 	for _, record := range was {
 		if record.Purpose != v1alpha1.PurposeDKIM && domain.DeletionTimestamp.IsZero() {
-			r.say(domain, recordLeft, "%s (%s) is not in the spec any more; it stays as it is", record.Name, record.Purpose)
+			r.sayOfRecord(domain, recordLeft, record, "%s (%s) is not in the spec any more; it stays as it is", record.Name, record.Purpose)
 		}
 	}
 }
@@ -63,15 +75,15 @@ func (r *Reconciler) sayTransitions(domain *v1alpha1.MailDomain, before, after v
 func (r *Reconciler) sayState(domain *v1alpha1.MailDomain, record v1alpha1.RecordStatus) {
 	switch record.State {
 	case v1alpha1.RecordPublished:
-		r.say(domain, recordPublished, "%s (%s) is at the provider", record.Name, record.Purpose)
+		r.sayOfRecord(domain, recordPublished, record, "%s (%s) is at the provider", record.Name, record.Purpose)
 	case v1alpha1.RecordVerified:
-		r.say(domain, recordVerified, "every authoritative server answers %s (%s)", record.Name, record.Purpose)
+		r.sayOfRecord(domain, recordVerified, record, "every authoritative server answers %s (%s)", record.Name, record.Purpose)
 	case v1alpha1.RecordDrifted:
-		r.say(domain, recordDrifted, "%s (%s): %s", record.Name, record.Purpose, record.Message)
+		r.sayOfRecord(domain, recordDrifted, record, "%s (%s): %s", record.Name, record.Purpose, record.Message)
 	case v1alpha1.RecordConflict:
-		r.say(domain, recordConflict, "%s (%s): %s", record.Name, record.Purpose, record.Message)
+		r.sayOfRecord(domain, recordConflict, record, "%s (%s): %s", record.Name, record.Purpose, record.Message)
 	case v1alpha1.RecordAwaitingSigning:
-		r.say(domain, recordHeld, "%s (%s) %s", record.Name, record.Purpose, record.Message)
+		r.sayOfRecord(domain, recordHeld, record, "%s (%s) %s", record.Name, record.Purpose, record.Message)
 	case v1alpha1.RecordPending:
 	}
 }

@@ -75,6 +75,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	now := r.Clock.Now()
 	seen, err := r.observe(ctx, domain, now)
+	if errors.Is(err, place.ErrNotOpen) {
+		return ctrl.Result{}, nil
+	}
 	if err != nil {
 		return ctrl.Result{}, err // unknown is not absent: nothing is written
 	}
