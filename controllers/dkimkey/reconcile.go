@@ -83,6 +83,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, r.patchFinalizers(ctx, key)
 	}
 	seen, err := r.observe(ctx, key)
+	if errors.Is(err, place.ErrNotOpen) {
+		return ctrl.Result{}, nil
+	}
 	if err != nil {
 		return ctrl.Result{}, err // unknown is not absent: nothing is written
 	}

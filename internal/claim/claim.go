@@ -57,24 +57,23 @@ func (b *Book) Take(ctx context.Context, name dnsrecord.Name, holder Holder) (Ho
 	if b.remembers(name, holder) {
 		return holder, nil
 	}
-	_, err := b.leases.Create(ctx, lease(name, holder), metav1.CreateOptions{})
-	switch {
-	case err == nil:
-		b.remember(name, holder)
-		return holder, nil
-	case !apierrors.IsAlreadyExists(err):
+	// Read first: after a restart most claims are held already, by whom they should.
+	present, err := b.leases.Get(ctx, leaseName(name), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		present, err = b.leases.Create(ctx, lease(name, holder), metav1.CreateOptions{})
+	}
+	if apierrors.IsAlreadyExists(err) { // of two that create it, one wins
+		present, err = b.leases.Get(ctx, leaseName(name), metav1.GetOptions{})
+	}
+	if err != nil {
 		return Holder{}, fmt.Errorf("claim %s: %w", name, err)
 	}
-	return b.takeOver(ctx, name, holder)
+	return b.takeOver(ctx, name, holder, present)
 }
 
 // takeOver takes an existing claim if its holder is gone. The update carries the resource version that was read:
 // of two that find the holder gone, one wins.
-func (b *Book) takeOver(ctx context.Context, name dnsrecord.Name, holder Holder) (Holder, error) {
-	present, err := b.leases.Get(ctx, leaseName(name), metav1.GetOptions{})
-	if err != nil {
-		return Holder{}, fmt.Errorf("claim %s: %w", name, err)
-	}
+func (b *Book) takeOver(ctx context.Context, name dnsrecord.Name, holder Holder, present *coordinationv1.Lease) (Holder, error) {
 	by := holderOf(present)
 	if by == holder {
 		b.remember(name, holder)

@@ -7,6 +7,7 @@ package place
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -53,11 +54,16 @@ type Finder struct {
 	ClusterScope bool
 }
 
+// ErrNotOpen: the provider is Ready, but this process, which may just have started, has not opened its account yet.
+// Nothing is to be said of its users meanwhile, or each restart would write to every one of them: news of the provider
+// follows.
+var ErrNotOpen = errors.New("the account of the provider is not open yet")
+
 // climbTimeout bounds the search for a zone in the public DNS. It happens when an object is new or its zone has moved.
 const climbTimeout = 15 * time.Second
 
 // Find returns the place of name for an object in namespace. known is the zone that the object's status names, which
-// saves the search. A finding says why there is no place; the error is one of the API server alone.
+// saves the search. A finding says why there is no place; the error is ErrNotOpen, or one of the API server.
 func (f Finder) Find(ctx context.Context, ref v1alpha1.ProviderRef, namespace string, name, known dnsrecord.Name) (Place, *readiness.Finding, error) {
 	ref = ref.WithDefaults()
 	if ref.Kind == v1alpha1.ProviderKindClusterDNSProvider && !f.ClusterScope {
@@ -81,10 +87,7 @@ func (f Finder) Find(ctx context.Context, ref v1alpha1.ProviderRef, namespace st
 	}
 	place := Place{Provider: Key(ref, namespace), TTL: provider.spec.TTL(), Manual: provider.spec.Manual != nil}
 	if _, ok := f.Accounts.Get(place.Provider); !ok {
-		return Place{}, &readiness.Finding{
-			Condition: v1alpha1.ConditionProviderReady, Reason: v1alpha1.ReasonProviderNotReady, Unknown: true,
-			Message: describe(ref) + " has not been checked yet",
-		}, nil
+		return Place{}, nil, ErrNotOpen
 	}
 	if place.Policy, err = PolicyOf(provider.spec.Verification); err != nil {
 		return Place{}, deny(v1alpha1.ReasonProviderNotReady, true, "%s: spec.verification: %s", describe(ref), err), nil
