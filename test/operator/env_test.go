@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/go-logr/logr/testr"
+	"github.com/go-logr/logr/funcr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -135,7 +135,7 @@ func (b *bench) start() {
 	mgr, err := ctrl.NewManager(watched, ctrl.Options{
 		Scheme: scheme, Cache: caching, Metrics: metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
-		Logger:     testr.NewWithOptions(b.T, testr.Options{Verbosity: 0}),
+		Logger:     b.logger(),
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -152,6 +152,24 @@ func (b *bench) start() {
 		}
 		b.stop = func() {}
 	}
+}
+
+// logger writes into the test's log while the test lasts: events may be on their way when it has ended.
+func (b *bench) logger() logr.Logger {
+	var mu sync.Mutex
+	ended := false
+	b.Cleanup(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		ended = true
+	})
+	return funcr.New(func(_, text string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !ended {
+			b.Log(text)
+		}
+	}, funcr.Options{})
 }
 
 func makeNamespace(t *testing.T, c client.Client, labels map[string]string) string {
