@@ -86,7 +86,7 @@ func newManager(o options) (ctrl.Manager, error) {
 		LeaderElectionID:              leaderElectionID,
 		LeaderElectionNamespace:       o.operatorNamespace,
 		LeaderElectionReleaseOnCancel: true, // the queue is drained by then: Start has returned
-		GracefulShutdownTimeout:       ptr.To(shutdownTimeout),
+		GracefulShutdownTimeout:       new(shutdownTimeout),
 		Client:                        client.Options{FieldOwner: "maildomain-operator"},
 	})
 	if err != nil {

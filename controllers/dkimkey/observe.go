@@ -128,8 +128,7 @@ func (r *Reconciler) observeKeyPair(ctx context.Context, seen *observation) erro
 	}
 	seen.secret = secret
 	pair, err := keysecret.Judge(secret, seen.key)
-	var problem *keysecret.Problem
-	if errors.As(err, &problem) {
+	if problem, ok := errors.AsType[*keysecret.Problem](err); ok {
 		seen.findings = append(seen.findings, readiness.Finding{
 			Condition: v1alpha1.ConditionKeysReady, Reason: problem.Reason, Message: problem.Message, Person: true,
 		})

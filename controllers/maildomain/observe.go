@@ -200,8 +200,7 @@ func (r *Reconciler) pair(ctx context.Context, key *v1alpha1.DKIMKey) (dkim.KeyP
 		return dkim.KeyPair{}, client.IgnoreNotFound(err)
 	}
 	pair, err := keysecret.Judge(secret, key)
-	var problem *keysecret.Problem
-	if errors.As(err, &problem) {
+	if _, ok := errors.AsType[*keysecret.Problem](err); ok {
 		return dkim.KeyPair{}, nil // the DKIMKey says what is wrong
 	}
 	return pair, err

@@ -28,7 +28,8 @@ func TestDMARCWaitsUntilItIsSafe(t *testing.T) {
 		"a key signs and there is no SPF to wait for": {quarantine, nil, Evidence{RSASigns: true}, "", time.Time{}},
 		"a key signs, SPF is not verified":            {none, nil, Evidence{RSASigns: true, SPFWanted: true, Looked: true}, "until the SPF record is verified", time.Time{}},
 		"a key signs, caches still hold the former SPF": {
-			none, nil, Evidence{RSASigns: true, SPFWanted: true, SPFSettledAt: later, Looked: true},
+			none, nil,
+			Evidence{RSASigns: true, SPFWanted: true, SPFSettledAt: later, Looked: true},
 			"caches have forgotten the former SPF record, 2026-11-23T05:00:00Z", later,
 		},
 		"a key signs and SPF has settled": {quarantine, nil, Evidence{RSASigns: true, SPFWanted: true, SPFSettledAt: now}, "", time.Time{}},

@@ -6,6 +6,7 @@ package keysecret
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -54,10 +55,8 @@ func Mark(s *corev1.Secret, key *v1alpha1.DKIMKey, pair dkim.KeyPair) {
 	metav1.SetMetaDataAnnotation(&s.ObjectMeta, v1alpha1.AnnotationHolder, Holder(key))
 	metav1.SetMetaDataAnnotation(&s.ObjectMeta, v1alpha1.AnnotationDomain, string(key.Spec.Domain))
 	metav1.SetMetaDataAnnotation(&s.ObjectMeta, v1alpha1.AnnotationPublicKeySHA256, pair.PublicKeySHA256())
-	for _, f := range s.Finalizers {
-		if f == v1alpha1.SecretFinalizer {
-			return
-		}
+	if slices.Contains(s.Finalizers, v1alpha1.SecretFinalizer) {
+		return
 	}
 	s.Finalizers = append(s.Finalizers, v1alpha1.SecretFinalizer)
 }

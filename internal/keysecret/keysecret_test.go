@@ -57,11 +57,15 @@ func TestASecretThatMustNotBeUsed(t *testing.T) {
 			v1alpha1.ReasonKeySecretNotAdopted, "label it maildomain.dev/adopt=true",
 		},
 		"consent withdrawn": {
-			func(s *corev1.Secret, _ *v1alpha1.DKIMKey) { s.Labels = map[string]string{v1alpha1.LabelAdopt: "false"} },
+			func(s *corev1.Secret, _ *v1alpha1.DKIMKey) {
+				s.Labels = map[string]string{v1alpha1.LabelAdopt: "false"}
+			},
 			v1alpha1.ReasonKeySecretNotAdopted, "not ours",
 		},
 		"another key's": {
-			func(s *corev1.Secret, _ *v1alpha1.DKIMKey) { s.Annotations[v1alpha1.AnnotationHolder] = "DKIMKey/other" },
+			func(s *corev1.Secret, _ *v1alpha1.DKIMKey) {
+				s.Annotations[v1alpha1.AnnotationHolder] = "DKIMKey/other"
+			},
 			v1alpha1.ReasonSecretNotOurs, "belongs to DKIMKey/other",
 		},
 		"without the entry": {

@@ -10,12 +10,12 @@ import (
 	"strings"
 	"time"
 
-	// Time zones are data that a scratch image does not have.
-	_ "time/tzdata"
-
 	"github.com/robfig/cron/v3"
 
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
+
+	// Time zones are data that a scratch image does not have.
+	_ "time/tzdata"
 )
 
 // Policy is what the MailDomain asks for. A domain without DKIM has no Keys: then nothing signs.
