@@ -105,13 +105,13 @@ func holds(live client.Reader) func(context.Context, claim.Holder, dnsrecord.Nam
 			var o v1alpha1.MailDomain
 			if err = live.Get(ctx, key, &o); err == nil {
 				uid = o.UID
-				asks, _ = dnsrecord.ParseDomain(string(o.Spec.Domain))
+				asks, _ = dnsrecord.ParseDomain(o.Spec.Domain)
 			}
 		case v1alpha1.KindDKIMKey:
 			var o v1alpha1.DKIMKey
 			if err = live.Get(ctx, key, &o); err == nil {
 				uid = o.UID
-				domain, _ := dnsrecord.ParseDomain(string(o.Spec.Domain))
+				domain, _ := dnsrecord.ParseDomain(o.Spec.Domain)
 				asks, _ = dkim.RecordName(o.Spec.Selector, domain)
 			}
 		default:

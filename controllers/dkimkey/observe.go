@@ -60,8 +60,8 @@ type observation struct {
 func (r *Reconciler) observe(ctx context.Context, key *v1alpha1.DKIMKey) (observation, error) {
 	seen := observation{key: key}
 	var err error
-	if seen.domain, err = dnsrecord.ParseDomain(string(key.Spec.Domain)); err == nil {
-		seen.record, err = dkim.RecordName(string(key.Spec.Selector), seen.domain)
+	if seen.domain, err = dnsrecord.ParseDomain(key.Spec.Domain); err == nil {
+		seen.record, err = dkim.RecordName(key.Spec.Selector, seen.domain)
 	}
 	if err != nil {
 		seen.findings = append(seen.findings, readiness.Finding{Reason: v1alpha1.ReasonInvalidDomain, Message: err.Error(), Person: true})
@@ -105,7 +105,7 @@ func (r *Reconciler) observeHolder(ctx context.Context, seen *observation) error
 	}
 	signers, _ := keydir.Decode(secret.Data, seen.domain) // what cannot be read signs nothing
 	for _, k := range signers.Keys {
-		if k.Selector == string(seen.key.Spec.Selector) {
+		if k.Selector == seen.key.Spec.Selector {
 			seen.signed = k
 		}
 	}

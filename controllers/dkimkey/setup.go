@@ -42,7 +42,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, news *index.News) error 
 }
 
 func (r *Reconciler) keysOfMailDomain(ctx context.Context, o client.Object) []reconcile.Request {
-	name, err := dnsrecord.ParseDomain(string(o.(*v1alpha1.MailDomain).Spec.Domain))
+	name, err := dnsrecord.ParseDomain(o.(*v1alpha1.MailDomain).Spec.Domain)
 	if err != nil {
 		return nil
 	}

@@ -55,14 +55,14 @@ func (r *Reconciler) secrets(key dnsprovider.ProviderKey) dnsprovider.SecretRead
 	}
 	return func(ctx context.Context, ref v1alpha1.SecretKeyRef) ([]byte, error) {
 		var secret corev1.Secret
-		err := r.Live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: string(ref.Name)}, &secret)
+		err := r.Live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &secret)
 		if apierrors.IsNotFound(err) {
 			return nil, &secretMissing{fmt.Sprintf("Secret %s does not exist in namespace %s; create it with the entry %s", ref.Name, namespace, ref.Key)}
 		}
 		if err != nil {
 			return nil, err
 		}
-		value, ok := secret.Data[string(ref.Key)]
+		value, ok := secret.Data[ref.Key]
 		if !ok {
 			return nil, &secretMissing{fmt.Sprintf("Secret %s in namespace %s has no entry %s; add it", ref.Name, namespace, ref.Key)}
 		}

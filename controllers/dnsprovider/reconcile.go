@@ -164,7 +164,7 @@ func refused(err error) outcome {
 func zonesOf(spec v1alpha1.DNSProviderSpec) ([]dnsrecord.Name, error) {
 	zones := make([]dnsrecord.Name, 0, len(spec.Zones))
 	for i, z := range spec.Zones {
-		zone, err := dnsrecord.ParseName(string(z))
+		zone, err := dnsrecord.ParseName(z)
 		if err != nil {
 			return nil, fmt.Errorf("spec.zones[%d]: %w", i, err)
 		}

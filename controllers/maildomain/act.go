@@ -37,7 +37,7 @@ func (r *Reconciler) act(ctx context.Context, seen observation, d *decision) err
 		errs = append(errs, r.applyKey(ctx, seen, name, map[string]any{"revoked": true}, ownerOfRevoke))
 	}
 	for _, key := range d.adjust {
-		errs = append(errs, r.applyKey(ctx, seen, key.Name, keySpec(seen, string(key.Spec.Selector), key.Spec.Algorithm, key.Spec.Bits), ownerOfSpec))
+		errs = append(errs, r.applyKey(ctx, seen, key.Name, keySpec(seen, key.Spec.Selector, key.Spec.Algorithm, key.Spec.Bits), ownerOfSpec))
 	}
 	for _, step := range d.steps {
 		errs = append(errs, r.step(ctx, seen, step))
@@ -88,7 +88,7 @@ func keySpec(seen observation, selector string, algorithm v1alpha1.Algorithm, bi
 	ref := seen.domain.Spec.ProviderRef.WithDefaults()
 	spec := map[string]any{
 		"domain": seen.name.String(), "selector": selector, "algorithm": string(algorithm),
-		"providerRef": map[string]any{"kind": string(ref.Kind), "name": string(ref.Name)},
+		"providerRef": map[string]any{"kind": string(ref.Kind), "name": ref.Name},
 	}
 	if bits != 0 {
 		spec["bits"] = int64(bits)

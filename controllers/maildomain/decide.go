@@ -156,7 +156,7 @@ func signingDomain(seen observation, signers []string) (keydir.Domain, error) {
 	if s := seen.domain.Spec.DKIM.Senders; s != nil {
 		domain.Senders = &keydir.Senders{Logins: slices.Clone(s.Logins)}
 		for _, n := range s.Networks {
-			network, err := networkOf(string(n))
+			network, err := networkOf(n)
 			if err != nil {
 				return domain, err
 			}
@@ -300,7 +300,7 @@ func (d *decision) waitingOf(seen observation, algorithm v1alpha1.Algorithm) str
 	var waits []string
 	for part := range strings.SplitSeq(d.waitingFor, "; ") {
 		for _, key := range seen.keys {
-			if key.Spec.Algorithm == algorithm && strings.HasPrefix(part, string(key.Spec.Selector)+":") {
+			if key.Spec.Algorithm == algorithm && strings.HasPrefix(part, key.Spec.Selector+":") {
 				waits = append(waits, part)
 			}
 		}

@@ -67,7 +67,7 @@ type observation struct {
 // observe does all reading. An error means that something could not be read.
 func (r *Reconciler) observe(ctx context.Context, domain *v1alpha1.MailDomain, now time.Time) (observation, error) {
 	seen := observation{domain: domain, pairs: map[string]dkim.KeyPair{}, verdicts: map[dnscheck.Target]dnscheck.Verdict{}}
-	name, err := dnsrecord.ParseDomain(string(domain.Spec.Domain))
+	name, err := dnsrecord.ParseDomain(domain.Spec.Domain)
 	if err != nil {
 		seen.findings = append(seen.findings, readiness.Finding{Reason: v1alpha1.ReasonInvalidDomain, Message: err.Error(), Person: true})
 		return seen, nil
@@ -174,7 +174,7 @@ func (r *Reconciler) observeKeys(ctx context.Context, seen *observation, now tim
 			pair = signed
 		}
 		if !pair.IsZero() {
-			seen.pairs[string(key.Spec.Selector)] = pair
+			seen.pairs[key.Spec.Selector] = pair
 		}
 		view := rotation.KeyOf(key)
 		view.Signs, view.KeyPair = !signed.IsZero(), !pair.IsZero()
@@ -209,7 +209,7 @@ func (r *Reconciler) pair(ctx context.Context, key *v1alpha1.DKIMKey) (dkim.KeyP
 // signedBy is the private key that signers use under the key's selector, if it is the very one; zero otherwise.
 func signedBy(signing keydir.Domain, key *v1alpha1.DKIMKey) dkim.KeyPair {
 	for _, k := range signing.Keys {
-		if k.Selector == string(key.Spec.Selector) && k.Pair.PublicKeySHA256() == key.Status.PublicKeySHA256 {
+		if k.Selector == key.Spec.Selector && k.Pair.PublicKeySHA256() == key.Status.PublicKeySHA256 {
 			return k.Pair
 		}
 	}

@@ -54,7 +54,7 @@ func (r *Reconciler) domainOfKey(ctx context.Context, o client.Object) []reconci
 }
 
 func (r *Reconciler) domainOfPair(ctx context.Context, secret *corev1.Secret) []reconcile.Request {
-	return r.mailDomains(ctx, secret.Namespace, v1alpha1.DomainName(secret.Annotations[v1alpha1.AnnotationDomain]))
+	return r.mailDomains(ctx, secret.Namespace, secret.Annotations[v1alpha1.AnnotationDomain])
 }
 
 func (r *Reconciler) domainOfPart(ctx context.Context, namespace, _ string, domain dnsrecord.Name) []reconcile.Request {
@@ -62,7 +62,7 @@ func (r *Reconciler) domainOfPart(ctx context.Context, namespace, _ string, doma
 }
 
 func (r *Reconciler) mailDomains(ctx context.Context, namespace string, domain v1alpha1.DomainName) []reconcile.Request {
-	name, err := dnsrecord.ParseDomain(string(domain))
+	name, err := dnsrecord.ParseDomain(domain)
 	if err != nil {
 		return nil
 	}

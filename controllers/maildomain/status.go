@@ -111,7 +111,7 @@ func keyStatuses(seen observation, last []v1alpha1.KeyStatus) []v1alpha1.KeyStat
 			phase = v1alpha1.PhaseSigning // we know it before the key's own controller does
 		}
 		statuses = append(statuses, v1alpha1.KeyStatus{
-			Name: k.Name, Selector: string(k.Spec.Selector), Algorithm: k.Spec.Algorithm, Bits: k.Status.Bits, Phase: phase,
+			Name: k.Name, Selector: k.Spec.Selector, Algorithm: k.Spec.Algorithm, Bits: k.Status.Bits, Phase: phase,
 			UsableTime: k.Status.UsableTime, SigningSinceTime: k.Status.SigningSinceTime, RetiredTime: k.Status.RetiredTime,
 		})
 	}

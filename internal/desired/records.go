@@ -90,7 +90,7 @@ func dmarcRecord(domain dnsrecord.Name, policy dmarc.Record) Record {
 func spfValue(s v1alpha1.SPF) (string, error) {
 	mechanisms := make([]string, 0, len(s.Mechanisms))
 	for _, m := range s.Mechanisms {
-		mechanisms = append(mechanisms, string(m))
+		mechanisms = append(mechanisms, m)
 	}
 	all := map[v1alpha1.SPFAll]spf.Qualifier{
 		v1alpha1.SPFAllFail: spf.Fail, v1alpha1.SPFAllSoftFail: spf.SoftFail, v1alpha1.SPFAllNeutral: spf.Neutral,
@@ -106,7 +106,7 @@ func spfValue(s v1alpha1.SPF) (string, error) {
 func heloRecords(domain dnsrecord.Name, names []v1alpha1.DomainName) ([]Record, error) {
 	var records []Record
 	for i, n := range names {
-		name, err := dnsrecord.ParseDomain(string(n))
+		name, err := dnsrecord.ParseDomain(n)
 		if err != nil {
 			return nil, fmt.Errorf("spec.spf.heloNames[%d]: %w", i, err)
 		}
@@ -124,7 +124,7 @@ func ForeignHeloNames(domain dnsrecord.Name, s *v1alpha1.SPF) []string {
 		return nil
 	}
 	for _, n := range s.HeloNames {
-		if name, err := dnsrecord.ParseDomain(string(n)); err == nil && !name.In(domain) {
+		if name, err := dnsrecord.ParseDomain(n); err == nil && !name.In(domain) {
 			foreign = append(foreign, string(name))
 		}
 	}
@@ -162,7 +162,7 @@ func policy(p v1alpha1.DMARCPolicy) dmarc.Policy { return dmarc.Policy(strings.T
 func reportURIs(field string, addresses []v1alpha1.ReportAddress) ([]dmarc.ReportURI, error) {
 	var uris []dmarc.ReportURI
 	for i, a := range addresses {
-		uri, err := dmarc.ParseReportURI(string(a))
+		uri, err := dmarc.ParseReportURI(a)
 		if err != nil {
 			return nil, fmt.Errorf("%s[%d]: %w", field, i, err)
 		}

@@ -33,7 +33,7 @@ func Allows(grants []v1alpha1.Grant, namespace labels.Set, name dnsrecord.Name) 
 // comparison is by labels: notexample.org is not below example.org.
 func covers(patterns []v1alpha1.GrantedDomain, name dnsrecord.Name) bool {
 	for _, p := range patterns {
-		pattern, err := dnsrecord.ParseName(string(p))
+		pattern, err := dnsrecord.ParseName(p)
 		if err != nil {
 			continue
 		}

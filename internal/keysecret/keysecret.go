@@ -27,7 +27,7 @@ func Holder(key *v1alpha1.DKIMKey) string { return v1alpha1.KindDKIMKey + "/" + 
 // Name is the Secret of the key pair: the one that a person named, else one named after the DKIMKey.
 func Name(key *v1alpha1.DKIMKey) string {
 	if key.Spec.PrivateKeySecretName != "" {
-		return string(key.Spec.PrivateKeySecretName)
+		return key.Spec.PrivateKeySecretName
 	}
 	return key.Name
 }
@@ -53,7 +53,7 @@ func Mark(s *corev1.Secret, key *v1alpha1.DKIMKey, pair dkim.KeyPair) {
 	metav1.SetMetaDataLabel(&s.ObjectMeta, v1alpha1.LabelManagedBy, v1alpha1.ManagedBy)
 	metav1.SetMetaDataLabel(&s.ObjectMeta, v1alpha1.LabelSecret, v1alpha1.SecretPrivateKey)
 	metav1.SetMetaDataAnnotation(&s.ObjectMeta, v1alpha1.AnnotationHolder, Holder(key))
-	metav1.SetMetaDataAnnotation(&s.ObjectMeta, v1alpha1.AnnotationDomain, string(key.Spec.Domain))
+	metav1.SetMetaDataAnnotation(&s.ObjectMeta, v1alpha1.AnnotationDomain, key.Spec.Domain)
 	metav1.SetMetaDataAnnotation(&s.ObjectMeta, v1alpha1.AnnotationPublicKeySHA256, pair.PublicKeySHA256())
 	if slices.Contains(s.Finalizers, v1alpha1.SecretFinalizer) {
 		return

@@ -46,7 +46,7 @@ func Register(ctx context.Context, indexer client.FieldIndexer) error {
 
 // domain is compared as the A-label that is published, whatever the spec's spelling.
 func domain(text v1alpha1.DomainName) []string {
-	name, err := dnsrecord.ParseDomain(string(text))
+	name, err := dnsrecord.ParseDomain(text)
 	if err != nil {
 		return nil
 	}
@@ -55,7 +55,7 @@ func domain(text v1alpha1.DomainName) []string {
 
 func provider(ref v1alpha1.ProviderRef) []string {
 	ref = ref.WithDefaults()
-	return []string{string(ref.Kind) + "/" + string(ref.Name)}
+	return []string{string(ref.Kind) + "/" + ref.Name}
 }
 
 // MaildomainsOf lists the MailDomains of a domain; namespace "" looks in all.

@@ -103,7 +103,7 @@ func Key(ref v1alpha1.ProviderRef, namespace string) dnsprovider.ProviderKey {
 	if ref.Kind == v1alpha1.ProviderKindClusterDNSProvider {
 		namespace = ""
 	}
-	return dnsprovider.ProviderKey{Kind: string(ref.Kind), Namespace: namespace, Name: string(ref.Name)}
+	return dnsprovider.ProviderKey{Kind: string(ref.Kind), Namespace: namespace, Name: ref.Name}
 }
 
 // provider is what the two kinds have in common.
@@ -117,13 +117,13 @@ type provider struct {
 func (f Finder) provider(ctx context.Context, ref v1alpha1.ProviderRef, namespace string) (*provider, error) {
 	if ref.Kind == v1alpha1.ProviderKindClusterDNSProvider {
 		var p v1alpha1.ClusterDNSProvider
-		if err := f.Client.Get(ctx, types.NamespacedName{Name: string(ref.Name)}, &p); err != nil {
+		if err := f.Client.Get(ctx, types.NamespacedName{Name: ref.Name}, &p); err != nil {
 			return nil, client.IgnoreNotFound(err)
 		}
 		return &provider{p.Spec.DNSProviderSpec, p.Status, p.Generation, p.Spec.Grants}, nil
 	}
 	var p v1alpha1.DNSProvider
-	if err := f.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: string(ref.Name)}, &p); err != nil {
+	if err := f.Client.Get(ctx, types.NamespacedName{Namespace: namespace, Name: ref.Name}, &p); err != nil {
 		return nil, client.IgnoreNotFound(err)
 	}
 	return &provider{p.Spec, p.Status, p.Generation, nil}, nil
@@ -170,7 +170,7 @@ func (f Finder) zone(ctx context.Context, p provider, ref v1alpha1.ProviderRef, 
 	if len(p.spec.Zones) > 0 {
 		listed := make([]string, 0, len(p.spec.Zones))
 		for _, z := range p.spec.Zones {
-			listed = append(listed, string(z))
+			listed = append(listed, z)
 		}
 		if zone, ok := longest(listed, name); ok {
 			return zone, nil
@@ -212,7 +212,7 @@ func PolicyOf(v *v1alpha1.Verification) (dnscheck.Policy, error) {
 	}
 	policy := dnscheck.Policy{Mode: dnscheck.Mode(v.Mode), Strict: v.Strict}
 	for _, n := range v.Nameservers {
-		server, err := address(string(n))
+		server, err := address(n)
 		if err != nil {
 			return dnscheck.Policy{}, err
 		}
@@ -233,7 +233,7 @@ func address(text string) (netip.AddrPort, error) {
 	return server, nil
 }
 
-func describe(ref v1alpha1.ProviderRef) string { return string(ref.Kind) + " " + string(ref.Name) }
+func describe(ref v1alpha1.ProviderRef) string { return string(ref.Kind) + " " + ref.Name }
 
 func deny(reason string, person bool, format string, args ...any) *readiness.Finding {
 	return &readiness.Finding{
