@@ -223,11 +223,23 @@ func (z *Zone) Serial() uint32 { return serialOf(z.current().sets, z.origin) }
 // Dump is the current content in presentation form, one record a line,
 // sorted, without the SOA: two dumps are equal if every record is, with its
 // TTL, its character-strings and each octet.
-func (z *Zone) Dump() string {
-	v := z.current()
+func (z *Zone) Dump() string { return z.current().dump() }
+
+// History is the content after each change that is remembered, as Dump has it, the current one last.
+func (z *Zone) History() []string {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	var dumps []string
+	for _, v := range z.versions {
+		dumps = append(dumps, v.dump())
+	}
+	return dumps
+}
+
+func (v *version) dump() string {
 	all := lines(v.sets)
 	all = slices.DeleteFunc(all, func(line string) bool {
-		return slices.ContainsFunc(v.sets[z.origin][dns.TypeSOA], func(soa dns.RR) bool { return soa.String() == line })
+		return slices.ContainsFunc(v.sets[v.origin][dns.TypeSOA], func(soa dns.RR) bool { return soa.String() == line })
 	})
 	return strings.Join(all, "\n") + "\n"
 }
