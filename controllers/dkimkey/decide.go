@@ -81,7 +81,7 @@ func bitsOf(pair dkim.KeyPair) int32 {
 	if pair.Algorithm() != dkim.RSA {
 		return 0
 	}
-	return int32(pair.Bits())
+	return int32(pair.Bits()) //nolint:gosec // no key has more than 4096
 }
 
 // publication carries the record forward. The provider is asked only about what is not yet as it should be, and only
@@ -113,46 +113,80 @@ func (d *decision) publication(seen observation, now time.Time, suspended bool) 
 	}
 }
 
-// times notes when the key became publishable evidence, and counts the wait of rotation invariant 1.
+// times notes when the key passed each point of its life.
 func (d *decision) times(seen observation, now time.Time, settings Settings) {
-	stamp := func(t time.Time) *metav1.Time { return &metav1.Time{Time: t.UTC().Truncate(time.Second)} }
+	d.publishedAt(seen, now)
+	d.verifiedAt(now)
+	d.usableAt(seen, now, settings)
+	d.signingSince(seen, now)
+}
+
+// stamp has the precision of a status, a second.
+func stamp(t time.Time) *metav1.Time { return &metav1.Time{Time: t.UTC().Truncate(time.Second)} }
+
+func (d *decision) publishedAt(seen observation, now time.Time) {
 	s := &d.status
-	published := s.RecordState == v1alpha1.RecordPublished || s.RecordState == v1alpha1.RecordVerified
-	if published && s.PublishedTime == nil {
+	if s.RecordState != v1alpha1.RecordPublished && s.RecordState != v1alpha1.RecordVerified {
+		return
+	}
+	if s.PublishedTime == nil {
 		s.PublishedTime = stamp(now)
 		if seen.outcome != nil && !seen.outcome.Changed && seen.key.Spec.PrivateKeySecretName != "" {
 			s.UsableTime = stamp(now) // an adopted key whose record stood there before: no cache can deny it
 		}
 	}
+	if s.RecordValue == tombstone(seen.key) && s.RevokedTime == nil {
+		s.RevokedTime = stamp(now)
+	}
+}
+
+// verifiedAt: a relapse restarts the wait.
+func (d *decision) verifiedAt(now time.Time) {
+	s := &d.status
 	switch verified := s.RecordState == v1alpha1.RecordVerified; {
 	case verified && s.VerifiedTime == nil:
 		s.VerifiedTime = stamp(now)
 	case !verified && s.VerifiedTime != nil:
-		s.VerifiedTime, s.UsableTime = nil, nil // a relapse restarts the wait
+		s.VerifiedTime, s.UsableTime = nil, nil
 	}
-	waiting := s.UsableTime == nil || now.Before(s.UsableTime.Time)
-	if waiting && seen.looked {
+}
+
+// usableAt counts the wait of rotation invariant 1: from the last moment at which a server still lacked the record, as
+// long as any cache may hold what it was told before.
+func (d *decision) usableAt(seen observation, now time.Time, settings Settings) {
+	s := &d.status
+	if s.UsableTime != nil && !now.Before(s.UsableTime.Time) {
+		return // over
+	}
+	if seen.looked {
 		// Kept across restarts: what a cache was told before is true whether we remember it or not.
-		s.WaitSeconds = max(s.WaitSeconds, int32(seen.verdict.Wait.Round(time.Second)/time.Second))
+		s.WaitSeconds = max(s.WaitSeconds, int32(min(seen.verdict.Wait, maxWait).Round(time.Second)/time.Second)) //nolint:gosec // bounded by maxWait
 	}
-	if s.VerifiedTime != nil && waiting {
-		from, wait := s.VerifiedTime.Time, max(time.Duration(s.WaitSeconds)*time.Second, settings.MinimumWait)
-		if seen.verdict.LastLacking.After(from) {
-			from = seen.verdict.LastLacking
-		}
-		// Rounded up to a second, the precision of a status: never a moment too early.
-		if usable := stamp(from.Add(wait + time.Second)); s.UsableTime == nil || usable.After(s.UsableTime.Time) {
-			s.UsableTime = usable
-		}
+	if s.VerifiedTime == nil {
+		return
 	}
+	from := s.VerifiedTime.Time
+	if seen.verdict.LastLacking.After(from) {
+		from = seen.verdict.LastLacking
+	}
+	wait := max(time.Duration(s.WaitSeconds)*time.Second, settings.MinimumWait)
+	// Rounded up to a second: never a moment too early.
+	if usable := stamp(from.Add(wait + time.Second)); s.UsableTime == nil || usable.After(s.UsableTime.Time) {
+		s.UsableTime = usable
+	}
+}
+
+// maxWait is how long a cache may keep anything at all (RFC 8767 §4 has it cap TTLs at a week).
+const maxWait = 7 * 24 * time.Hour
+
+func (d *decision) signingSince(seen observation, now time.Time) {
+	s := &d.status
 	switch {
 	case seen.signs() && s.SigningSinceTime == nil:
 		s.SigningSinceTime = stamp(now)
-	case !seen.signs() && s.SigningSinceTime != nil && s.RetiredTime == nil && (seen.key.Spec.Intent == v1alpha1.IntentRetired || seen.key.Spec.Revoked):
+	case seen.signs() || s.SigningSinceTime == nil || s.RetiredTime != nil:
+	case seen.key.Spec.Intent == v1alpha1.IntentRetired || seen.key.Spec.Revoked:
 		s.RetiredTime = stamp(now)
-	}
-	if tombstone := dkim.RevokedRecord(dkim.Algorithm(seen.key.Spec.Algorithm)).String(); published && s.RecordValue == tombstone && s.RevokedTime == nil {
-		s.RevokedTime = stamp(now)
 	}
 }
 

@@ -65,7 +65,7 @@ func (r *Reconciler) observe(ctx context.Context, key *v1alpha1.DKIMKey) (observ
 	}
 	if err != nil {
 		seen.findings = append(seen.findings, readiness.Finding{Reason: v1alpha1.ReasonInvalidDomain, Message: err.Error(), Person: true})
-		return seen, nil
+		return seen, nil //nolint:nilerr // what admission could not judge is a finding
 	}
 	if err := r.observeHolder(ctx, &seen); err != nil {
 		return seen, err
@@ -128,7 +128,7 @@ func (r *Reconciler) observeKeyPair(ctx context.Context, seen *observation) erro
 	}
 	seen.secret = secret
 	pair, err := keysecret.Judge(secret, seen.key)
-	if problem, ok := errors.AsType[*keysecret.Problem](err); ok {
+	if problem, ok := errors.AsType[*keysecret.UnusableError](err); ok {
 		seen.findings = append(seen.findings, readiness.Finding{
 			Condition: v1alpha1.ConditionKeysReady, Reason: problem.Reason, Message: problem.Message, Person: true,
 		})
@@ -141,7 +141,7 @@ func (r *Reconciler) observeKeyPair(ctx context.Context, seen *observation) erro
 // observePlace finds out whether, where and with what success the record may be published.
 func (r *Reconciler) observePlace(ctx context.Context, seen *observation) error {
 	known, _ := dnsrecord.ParseName(seen.key.Status.Zone)
-	found, finding, err := r.Places.Find(ctx, seen.key.Spec.ProviderRef, seen.key.Namespace, seen.record, known)
+	found, finding, err := r.Places.Find(ctx, seen.key.Spec.ProviderRef, seen.key.Namespace, seen.domain, seen.record, known)
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (r *Reconciler) claimed(ctx context.Context, seen *observation) (*readiness
 	if err != nil || by != asks {
 		return elsewhere(name, by), err
 	}
-	return nil, nil
+	return nil, nil //nolint:nilnil // no finding is a good answer
 }
 
 // elsewhere tells of the holder only what another tenant may know.
@@ -209,11 +209,16 @@ func wanted(seen observation, settings Settings, now time.Time) desired.Record {
 	}
 	switch {
 	case seen.key.Spec.Revoked && !seen.signs() && !now.Before(emptyAt(seen.key, settings)):
-		record.Value = dkim.RevokedRecord(dkim.Algorithm(seen.key.Spec.Algorithm)).String()
+		record.Value = tombstone(seen.key)
 	case !seen.pair.IsZero() && record.Value == "":
 		record.Value = seen.pair.Record().String()
 	}
 	return record
+}
+
+// tombstone is the record of a key that must not be trusted any more.
+func tombstone(key *v1alpha1.DKIMKey) string {
+	return dkim.RevokedRecord(dkim.Algorithm(key.Spec.Algorithm)).String()
 }
 
 // emptyAt is when a revoked key's record may be emptied: signers that mount the signing Secret lag behind it.

@@ -100,14 +100,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // report is the only writer of status; the Result looks again when time alone changes something.
 func (r *Reconciler) report(ctx context.Context, seen observation, next decision, now time.Time, err error) (ctrl.Result, error) {
-	err = errors.Join(err, r.patchStatus(ctx, seen, next, now))
+	look, patchErr := r.patchStatus(ctx, seen, next, now)
+	err = errors.Join(err, patchErr)
 	if apierrors.IsConflict(err) {
 		return ctrl.Result{RequeueAfter: stale}, nil // what we read is outdated; the newer version is on its way
 	}
-	if err != nil || next.lookAgain.IsZero() {
+	if err != nil || look.IsZero() {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: max(next.lookAgain.Sub(now), time.Second)}, nil
+	return ctrl.Result{RequeueAfter: max(look.Sub(now), time.Second)}, nil
 }
 
 // owner names the key to the queue.

@@ -23,8 +23,9 @@ var normal = []readiness.Normal{
 	{Condition: v1alpha1.ConditionRecordsVerified, Reason: v1alpha1.ReasonRecordsVerified, Message: "the authoritative servers answer the record"},
 }
 
-// patchStatus writes the status if it changed, onto the version that was read: a stale copy never wins.
-func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decision, now time.Time) error {
+// patchStatus writes the status if it changed, onto the version that was read: a stale copy never wins. It returns
+// when to look again.
+func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decision, now time.Time) (time.Time, error) {
 	settled := readiness.True(seen.key.Status.Conditions, v1alpha1.ConditionReady) && seen.key.Status.ObservedGeneration == seen.key.Generation
 	findings := d.findings
 	if record := recordStatus(d.status); record != nil {
@@ -38,7 +39,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	}
 	d.status.Conditions = readiness.Conditions(seen.key.Status.Conditions, seen.key.Generation, normal, findings, notes(d.status), now)
 	if equality.Semantic.DeepEqual(seen.key.Status, d.status) {
-		return nil
+		return d.lookAgain, nil
 	}
 	after := seen.key.DeepCopy()
 	after.Status = d.status
@@ -47,7 +48,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 		r.sayTransitions(seen.key, seen.key.Status, d.status)
 		announce.Conditions(ctx, r.Events, seen.key, seen.key.Status.Conditions, d.status.Conditions)
 	}
-	return client.IgnoreNotFound(err)
+	return d.lookAgain, client.IgnoreNotFound(err)
 }
 
 func unpublished() []readiness.Finding {

@@ -41,10 +41,10 @@ func (r *Reconciler) get(ctx context.Context, req ctrl.Request) (*object, error)
 	return p, nil
 }
 
-// secretMissing says which credential a person has to provide.
-type secretMissing struct{ message string }
+// missingSecretError says which credential a person has to provide.
+type missingSecretError struct{ message string }
 
-func (e *secretMissing) Error() string { return e.message }
+func (e *missingSecretError) Error() string { return e.message }
 
 // secrets reads credentials from the provider's own namespace, or the operator's for the cluster kind: a tenant's
 // reference never reaches another namespace.
@@ -57,14 +57,14 @@ func (r *Reconciler) secrets(key dnsprovider.ProviderKey) dnsprovider.SecretRead
 		var secret corev1.Secret
 		err := r.Live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &secret)
 		if apierrors.IsNotFound(err) {
-			return nil, &secretMissing{fmt.Sprintf("Secret %s does not exist in namespace %s; create it with the entry %s", ref.Name, namespace, ref.Key)}
+			return nil, &missingSecretError{fmt.Sprintf("Secret %s does not exist in namespace %s; create it with the entry %s", ref.Name, namespace, ref.Key)}
 		}
 		if err != nil {
 			return nil, err
 		}
 		value, ok := secret.Data[ref.Key]
 		if !ok {
-			return nil, &secretMissing{fmt.Sprintf("Secret %s in namespace %s has no entry %s; add it", ref.Name, namespace, ref.Key)}
+			return nil, &missingSecretError{fmt.Sprintf("Secret %s in namespace %s has no entry %s; add it", ref.Name, namespace, ref.Key)}
 		}
 		return value, nil
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -142,7 +143,7 @@ func (r *Reconciler) try(ctx context.Context, key dnsprovider.ProviderKey, p *ob
 // refused says what an error of the provider means.
 func refused(err error) outcome {
 	finding := readiness.Finding{Reason: v1alpha1.ReasonInvalidConfiguration, Message: err.Error(), Person: true}
-	var missing *secretMissing
+	var missing *missingSecretError
 	var e *dnsprovider.Error
 	switch {
 	case errors.As(err, &missing):
@@ -179,7 +180,7 @@ func (r *Reconciler) report(ctx context.Context, p *object, o outcome) error {
 	after := *before.DeepCopy()
 	after.ObservedGeneration, after.Type = p.GetGeneration(), p.spec.Type()
 	if o.open != nil && len(o.findings) == 0 {
-		after.Zones, after.ZoneCount = listed(o.zones), int32(len(o.zones))
+		after.Zones, after.ZoneCount = listed(o.zones), int32(min(len(o.zones), math.MaxInt32))
 	}
 	after.Conditions = readiness.Conditions(before.Conditions, p.GetGeneration(), nil, o.findings, o.notes, r.Clock.Now())
 	if equality.Semantic.DeepEqual(before, after) {

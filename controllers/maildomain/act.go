@@ -66,7 +66,7 @@ func (r *Reconciler) step(ctx context.Context, seen observation, step rotation.S
 	switch s := step.(type) {
 	case rotation.CreateKey:
 		name := childName(seen.domain.Name, s.Selector)
-		spec := keySpec(seen, s.Selector, v1alpha1.Algorithm(s.Algorithm), int32(s.Bits))
+		spec := keySpec(seen, s.Selector, v1alpha1.Algorithm(s.Algorithm), int32(s.Bits)) //nolint:gosec // at most 4096
 		if err := r.applyKey(ctx, seen, name, spec, ownerOfSpec); err != nil {
 			return err
 		}

@@ -238,27 +238,43 @@ func (d *decision) publication(seen observation, now time.Time, writes bool) {
 		last := before(seen.domain, record)
 		after := recordAfter(seen, record, last, now)
 		d.records = append(d.records, after)
-		persisted = persisted && last != nil && last.Value == after.Value && last.State != v1alpha1.RecordAwaitingSigning == (after.State != v1alpha1.RecordAwaitingSigning)
+		persisted = persisted && known(last, after)
 		d.submit = d.submit || record.Hold == "" && desired.NeedsProvider(after)
-		d.recheck = d.recheck || last != nil && last.State != v1alpha1.RecordDrifted && after.State == v1alpha1.RecordDrifted
-		again, look := evidence.AskAgain(after, seen.answeredAt, seen.verdicts[evidence.Target(record)], now)
-		d.recheck = d.recheck || again
-		if !again {
-			d.look(look)
-		}
-
-		// A record that is held or in conflict is looked at too, to know what stands there; but never through a resolver,
-		// which would remember that it is not there yet.
-		early := (record.Hold != "" || after.State == v1alpha1.RecordConflict) && seen.place.Policy.Mode != dnscheck.Recursive
-		if seen.hasPlace && (early || desired.Published(after) || after.State == v1alpha1.RecordDrifted || seen.place.Manual) {
+		d.recheck = d.recheck || drifted(last, after) || d.conflictMayBeOver(seen, record, after, now)
+		if seen.hasPlace && worthALook(seen, record, after) {
 			d.watch = append(d.watch, evidence.Target(record))
 		}
 	}
-	d.submit = d.submit && persisted && writes && seen.hasPlace
-	d.recheck = d.recheck && writes && seen.hasPlace
+	writes = writes && seen.hasPlace
+	d.submit, d.recheck = d.submit && persisted && writes, d.recheck && writes
 	if seen.failure != nil && d.submit {
 		d.findings = append(d.findings, *seen.failure)
 	}
+}
+
+// known tells whether the status already holds what is about to be asked of the provider.
+func known(last *v1alpha1.RecordStatus, after v1alpha1.RecordStatus) bool {
+	held := func(s v1alpha1.RecordState) bool { return s == v1alpha1.RecordAwaitingSigning }
+	return last != nil && last.Value == after.Value && held(last.State) == held(after.State)
+}
+
+func drifted(last *v1alpha1.RecordStatus, after v1alpha1.RecordStatus) bool {
+	return last != nil && last.State != v1alpha1.RecordDrifted && after.State == v1alpha1.RecordDrifted
+}
+
+func (d *decision) conflictMayBeOver(seen observation, record desired.Record, after v1alpha1.RecordStatus, now time.Time) bool {
+	again, look := evidence.AskAgain(after, seen.answeredAt, seen.verdicts[evidence.Target(record)], now)
+	if !again {
+		d.look(look)
+	}
+	return again
+}
+
+// worthALook: a record that is held or in conflict is looked at too, to know what stands there; but never through a
+// resolver, which would remember that it is not there yet.
+func worthALook(seen observation, record desired.Record, after v1alpha1.RecordStatus) bool {
+	early := (record.Hold != "" || after.State == v1alpha1.RecordConflict) && seen.place.Policy.Mode != dnscheck.Recursive
+	return early || seen.place.Manual || desired.Published(after) || after.State == v1alpha1.RecordDrifted
 }
 
 func (d *decision) look(at time.Time) {

@@ -74,19 +74,7 @@ func (r *Reconciler) withdraw(seen observation, purpose v1alpha1.RecordPurpose) 
 	if seen.domain.Annotations[v1alpha1.AnnotationAbandonRecords] == "true" {
 		return ""
 	}
-	var wishes []dnsplan.Wish
-	for _, record := range seen.domain.Status.Records {
-		if record.Purpose == v1alpha1.PurposeDKIM || purpose != "" && record.Purpose != purpose {
-			continue
-		}
-		kind := dnsplan.Exclusive
-		if record.Purpose == v1alpha1.PurposeSPF || record.Purpose == v1alpha1.PurposeHeloSPF {
-			kind = dnsplan.SPF
-		}
-		wishes = append(wishes, dnsplan.Wish{
-			Name: dnsrecord.Name(record.Name), Type: evidence.TypeOf(record), Kind: kind, Ours: desired.Ours(record),
-		})
-	}
+	wishes := removals(seen.domain, purpose)
 	if len(wishes) == 0 {
 		return ""
 	}
@@ -110,6 +98,24 @@ func (r *Reconciler) withdraw(seen observation, purpose v1alpha1.RecordPurpose) 
 		}
 	}
 	return ""
+}
+
+// removals wishes the records of one purpose, or of all, away: exactly those that the status says are ours.
+func removals(domain *v1alpha1.MailDomain, purpose v1alpha1.RecordPurpose) []dnsplan.Wish {
+	var wishes []dnsplan.Wish
+	for _, record := range domain.Status.Records {
+		if record.Purpose == v1alpha1.PurposeDKIM || purpose != "" && record.Purpose != purpose {
+			continue
+		}
+		kind := dnsplan.Exclusive
+		if record.Purpose == v1alpha1.PurposeSPF || record.Purpose == v1alpha1.PurposeHeloSPF {
+			kind = dnsplan.SPF
+		}
+		wishes = append(wishes, dnsplan.Wish{
+			Name: dnsrecord.Name(record.Name), Type: evidence.TypeOf(record), Kind: kind, Ours: desired.Ours(record),
+		})
+	}
+	return wishes
 }
 
 // noWay: a finalizer can always be satisfied, if need be by a person's word.

@@ -70,7 +70,7 @@ func (r *Reconciler) observe(ctx context.Context, domain *v1alpha1.MailDomain, n
 	name, err := dnsrecord.ParseDomain(domain.Spec.Domain)
 	if err != nil {
 		seen.findings = append(seen.findings, readiness.Finding{Reason: v1alpha1.ReasonInvalidDomain, Message: err.Error(), Person: true})
-		return seen, nil
+		return seen, nil //nolint:nilerr // what admission could not judge is a finding
 	}
 	seen.name = name
 	for _, observe := range []func(context.Context, *observation, time.Time) error{
@@ -86,7 +86,7 @@ func (r *Reconciler) observe(ctx context.Context, domain *v1alpha1.MailDomain, n
 // observePlace finds the provider and the zone, and then claims the domain: whoever may not publish does not hold it.
 func (r *Reconciler) observePlace(ctx context.Context, seen *observation, _ time.Time) error {
 	known, _ := dnsrecord.ParseName(seen.domain.Status.Zone)
-	found, finding, err := r.Places.Find(ctx, seen.domain.Spec.ProviderRef, seen.domain.Namespace, seen.name, known)
+	found, finding, err := r.Places.Find(ctx, seen.domain.Spec.ProviderRef, seen.domain.Namespace, seen.name, seen.name, known)
 	if err != nil {
 		return err
 	}
@@ -200,7 +200,7 @@ func (r *Reconciler) pair(ctx context.Context, key *v1alpha1.DKIMKey) (dkim.KeyP
 		return dkim.KeyPair{}, client.IgnoreNotFound(err)
 	}
 	pair, err := keysecret.Judge(secret, key)
-	if _, ok := errors.AsType[*keysecret.Problem](err); ok {
+	if _, ok := errors.AsType[*keysecret.UnusableError](err); ok {
 		return dkim.KeyPair{}, nil // the DKIMKey says what is wrong
 	}
 	return pair, err
@@ -244,7 +244,7 @@ func (r *Reconciler) observeRecords(_ context.Context, seen *observation, now ti
 		seen.findings = append(seen.findings, readiness.Finding{
 			Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonInvalidRecord, Message: err.Error(), Person: true,
 		})
-		return nil
+		return nil //nolint:nilerr // what admission could not judge is a finding
 	}
 	for _, record := range records {
 		if verdict, ok := r.Prober.Verdict(evidence.Target(record)); ok {

@@ -66,7 +66,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	settled := readiness.True(last.Conditions, v1alpha1.ConditionReady) && last.ObservedGeneration == seen.domain.Generation
 	of, look := readiness.Records(counted(seen, after.Records), settled, now)
 	d.look(look)
-	findings := append(d.findings, of...)
+	findings := slices.Concat(d.findings, of)
 	if seen.domain.Spec.Suspend && settled {
 		findings = nil // suspended: Ready stays as it was
 	}

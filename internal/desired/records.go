@@ -88,14 +88,10 @@ func dmarcRecord(domain dnsrecord.Name, policy dmarc.Record) Record {
 }
 
 func spfValue(s v1alpha1.SPF) (string, error) {
-	mechanisms := make([]string, 0, len(s.Mechanisms))
-	for _, m := range s.Mechanisms {
-		mechanisms = append(mechanisms, m)
-	}
 	all := map[v1alpha1.SPFAll]spf.Qualifier{
 		v1alpha1.SPFAllFail: spf.Fail, v1alpha1.SPFAllSoftFail: spf.SoftFail, v1alpha1.SPFAllNeutral: spf.Neutral,
 	}
-	record, err := spf.New(mechanisms, all[s.AllOrDefault()])
+	record, err := spf.New(s.Mechanisms, all[s.AllOrDefault()])
 	if err != nil {
 		return "", err
 	}

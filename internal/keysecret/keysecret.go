@@ -15,11 +15,11 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 )
 
-// Problem is why a Secret may not be used; Reason is one of the reasons of the condition KeysReady.
-type Problem struct{ Reason, Message string }
+// UnusableError is why a Secret may not be used; Reason is one of the reasons of the condition KeysReady.
+type UnusableError struct{ Reason, Message string }
 
 // Error returns the message.
-func (p *Problem) Error() string { return p.Message }
+func (p *UnusableError) Error() string { return p.Message }
 
 // Holder is how the Secret names the DKIMKey that holds it.
 func Holder(key *v1alpha1.DKIMKey) string { return v1alpha1.KindDKIMKey + "/" + key.Name }
@@ -70,7 +70,7 @@ func Marked(s *corev1.Secret, key *v1alpha1.DKIMKey) bool {
 // leaves alone: what was live before stays live.
 func Judge(s *corev1.Secret, key *v1alpha1.DKIMKey) (dkim.KeyPair, error) {
 	refuse := func(reason, format string, args ...any) (dkim.KeyPair, error) {
-		return dkim.KeyPair{}, &Problem{Reason: reason, Message: fmt.Sprintf("Secret %s: ", s.Name) + fmt.Sprintf(format, args...)}
+		return dkim.KeyPair{}, &UnusableError{Reason: reason, Message: fmt.Sprintf("Secret %s: ", s.Name) + fmt.Sprintf(format, args...)}
 	}
 	if ours := s.Labels[v1alpha1.LabelSecret] == v1alpha1.SecretPrivateKey; ours {
 		if by := s.Annotations[v1alpha1.AnnotationHolder]; by != Holder(key) {

@@ -92,7 +92,7 @@ func TestASecretThatMustNotBeUsed(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.change(secret, key)
-			var problem *Problem
+			var problem *UnusableError
 			_, err = Judge(secret, key)
 			if !errors.As(err, &problem) || problem.Reason != c.reason || !strings.Contains(problem.Message, c.words) {
 				t.Errorf("got %v, want %s: … %s …", err, c.reason, c.words)

@@ -58,7 +58,7 @@ func provider(ref v1alpha1.ProviderRef) []string {
 	return []string{string(ref.Kind) + "/" + ref.Name}
 }
 
-// MaildomainsOf lists the MailDomains of a domain; namespace "" looks in all.
+// MailDomainsOf lists the MailDomains of a domain; namespace "" looks in all.
 func MailDomainsOf(ctx context.Context, c client.Reader, namespace string, name dnsrecord.Name) ([]v1alpha1.MailDomain, error) {
 	var list v1alpha1.MailDomainList
 	err := c.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{byDomain: string(name)})

@@ -54,7 +54,7 @@ type Finder struct {
 	ClusterScope bool
 }
 
-// ErrNotOpen: the provider is Ready, but this process, which may just have started, has not opened its account yet.
+// ErrNotOpen says that the provider is Ready, but that this process, which may just have started, has not opened its account yet.
 // Nothing is to be said of its users meanwhile, or each restart would write to every one of them: news of the provider
 // follows.
 var ErrNotOpen = errors.New("the account of the provider is not open yet")
@@ -62,9 +62,9 @@ var ErrNotOpen = errors.New("the account of the provider is not open yet")
 // climbTimeout bounds the search for a zone in the public DNS. It happens when an object is new or its zone has moved.
 const climbTimeout = 15 * time.Second
 
-// Find returns the place of name for an object in namespace. known is the zone that the object's status names, which
-// saves the search. A finding says why there is no place; the error is ErrNotOpen, or one of the API server.
-func (f Finder) Find(ctx context.Context, ref v1alpha1.ProviderRef, namespace string, name, known dnsrecord.Name) (Place, *readiness.Finding, error) {
+// Find returns the place of name, which belongs to a mail domain, for an object in namespace: grants are of domains, zones
+// hold names. known is the zone that the object's status names, which saves the search. A finding says why there is no place; the error is ErrNotOpen, or one of the API server.
+func (f Finder) Find(ctx context.Context, ref v1alpha1.ProviderRef, namespace string, domain, name, known dnsrecord.Name) (Place, *readiness.Finding, error) {
 	ref = ref.WithDefaults()
 	if ref.Kind == v1alpha1.ProviderKindClusterDNSProvider && !f.ClusterScope {
 		return Place{}, deny(v1alpha1.ReasonProviderNotFound, true,
@@ -78,7 +78,7 @@ func (f Finder) Find(ctx context.Context, ref v1alpha1.ProviderRef, namespace st
 		return Place{}, deny(v1alpha1.ReasonProviderNotFound, true, "%s does not exist; create it or correct spec.providerRef", describe(ref)), nil
 	}
 	if ref.Kind == v1alpha1.ProviderKindClusterDNSProvider {
-		if finding, err := f.checkGrant(ctx, provider.grants, ref, namespace, name); finding != nil || err != nil {
+		if finding, err := f.checkGrant(ctx, provider.grants, ref, namespace, domain); finding != nil || err != nil {
 			return Place{}, finding, err
 		}
 	}
@@ -129,20 +129,20 @@ func (f Finder) provider(ctx context.Context, ref v1alpha1.ProviderRef, namespac
 	return &provider{p.Spec, p.Status, p.Generation, nil}, nil
 }
 
-func (f Finder) checkGrant(ctx context.Context, grants []v1alpha1.Grant, ref v1alpha1.ProviderRef, namespace string, name dnsrecord.Name) (*readiness.Finding, error) {
+func (f Finder) checkGrant(ctx context.Context, grants []v1alpha1.Grant, ref v1alpha1.ProviderRef, namespace string, domain dnsrecord.Name) (*readiness.Finding, error) {
 	var ns corev1.Namespace
 	if err := f.Client.Get(ctx, types.NamespacedName{Name: namespace}, &ns); err != nil && !apierrors.IsNotFound(err) {
 		return nil, err
 	}
-	allowed, err := grant.Allows(grants, labels.Set(ns.Labels), name)
+	allowed, err := grant.Allows(grants, labels.Set(ns.Labels), domain)
 	if err != nil {
 		return deny(v1alpha1.ReasonProviderNotReady, true, "%s: spec.%s", describe(ref), err), nil
 	}
 	if !allowed {
 		return deny(v1alpha1.ReasonProviderNotGranted, true,
-			"%s does not grant %s to namespace %s; ask who runs it for an entry in spec.grants", describe(ref), name, namespace), nil
+			"%s does not grant %s to namespace %s; ask who runs it for an entry in spec.grants", describe(ref), domain, namespace), nil
 	}
-	return nil, nil
+	return nil, nil //nolint:nilnil // no finding is a good answer
 }
 
 // unready repeats what the provider's own status says, so that nobody has to look there first.
@@ -168,11 +168,7 @@ func (p *provider) unready(ref v1alpha1.ProviderRef) *readiness.Finding {
 // zone finds the zone: the longest of spec.zones, else by SOA in the public DNS, else in the provider's own list.
 func (f Finder) zone(ctx context.Context, p provider, ref v1alpha1.ProviderRef, name, known dnsrecord.Name) (dnsrecord.Name, *readiness.Finding) {
 	if len(p.spec.Zones) > 0 {
-		listed := make([]string, 0, len(p.spec.Zones))
-		for _, z := range p.spec.Zones {
-			listed = append(listed, z)
-		}
-		if zone, ok := longest(listed, name); ok {
+		if zone, ok := longest(p.spec.Zones, name); ok {
 			return zone, nil
 		}
 		return "", deny(v1alpha1.ReasonZoneNotFound, true, "%s: none of spec.zones holds %s; add its zone there", describe(ref), name)
