@@ -12,6 +12,9 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
+// version is set by the linker.
+var version = "unknown"
+
 func main() {
 	ctx := ctrl.SetupSignalHandler()
 	if err := command().ExecuteContext(ctx); err != nil {

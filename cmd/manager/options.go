@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap/zapcore"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
@@ -39,7 +39,7 @@ func command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:           "manager --owner-id ID",
 		Short:         "Keeps mail domains trustworthy: DKIM keys, SPF and DMARC, published, proven and rotated.",
-		Version:       version(),
+		Version:       version,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -86,8 +86,18 @@ func (o options) check() error {
 	deny(o.minimumWait < 0 || o.revocationGrace < 0, "--minimum-wait and --revocation-grace cannot be negative")
 	deny(o.probeInterval < time.Second, "--probe-interval is at least 1s")
 	deny(o.logFormat != "json" && o.logFormat != "console", "--log-format is json or console, not %q", o.logFormat)
-	_, err := o.roots()
+	_, err := o.level()
+	errs = append(errs, err)
+	_, err = o.roots()
 	return errors.Join(append(errs, err)...)
+}
+
+func (o options) level() (zapcore.Level, error) {
+	var level zapcore.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return level, fmt.Errorf("--log-level is error, info or debug, not %q", o.logLevel)
+	}
+	return level, nil
 }
 
 // roots reads 192.0.2.1 and 192.0.2.1:5353.
@@ -105,11 +115,4 @@ func (o options) roots() ([]netip.AddrPort, error) {
 		roots = append(roots, server)
 	}
 	return roots, nil
-}
-
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }

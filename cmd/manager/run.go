@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"go.uber.org/zap/zapcore"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -29,9 +28,9 @@ const leaderElectionID = "maildomain-operator.maildomain.dev"
 const shutdownTimeout = 30 * time.Second
 
 func run(ctx context.Context, o options) error {
-	var level zapcore.Level
-	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
-		return fmt.Errorf("--log-level is error, info or debug, not %q", o.logLevel)
+	level, err := o.level()
+	if err != nil {
+		return err
 	}
 	logTo(zap.New(zap.Level(level), zap.UseDevMode(o.logFormat == "console")))
 
