@@ -20,6 +20,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/controllers/dkimkey"
 	providercontroller "github.com/maildomain-operator/maildomain-operator/controllers/dnsprovider"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/announce"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/index"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
 	"github.com/maildomain-operator/maildomain-operator/controllers/maildomain"
@@ -66,11 +67,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 		SetupWithManager(mgr ctrl.Manager, news *index.News) error
 	}{
 		&maildomain.Reconciler{
-			Client: mgr.GetClient(), Live: live, Clock: s.Clock, Events: mgr.GetEventRecorder("maildomain"),
+			Client: mgr.GetClient(), Live: live, Clock: s.Clock, Events: announce.Recorder(mgr.GetEventRecorder("maildomain")),
 			Places: places, Claims: claims, Queue: queue, Prober: prober,
 		},
 		&dkimkey.Reconciler{
-			Client: mgr.GetClient(), Live: live, Clock: s.Clock, Events: mgr.GetEventRecorder("dkimkey"),
+			Client: mgr.GetClient(), Live: live, Clock: s.Clock, Events: announce.Recorder(mgr.GetEventRecorder("dkimkey")),
 			Places: places, Claims: claims, Queue: queue, Prober: prober, Settings: s.Keys,
 		},
 	}
@@ -80,7 +81,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 	}
 	for _, kind := range kinds {
 		all = append(all, &providercontroller.Reconciler{
-			Client: mgr.GetClient(), Live: live, Clock: s.Clock, Events: mgr.GetEventRecorder("dnsprovider"),
+			Client: mgr.GetClient(), Live: live, Clock: s.Clock, Events: announce.Recorder(mgr.GetEventRecorder("dnsprovider")),
 			Accounts: accounts, Settings: s.Providers, Kind: kind,
 		})
 	}

@@ -6,6 +6,7 @@ package announce
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -17,24 +18,40 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 )
 
-// Conditions tells when the object becomes Ready, and of everything that needs a person: each time its reason or its
-// words change, never because time passed.
+// Conditions tells when the object becomes Ready, what keeps it from that, and of everything that needs a person: each
+// time its reason or its words change, never because time passed. Work that is under way and needs nobody is no news.
 func Conditions(ctx context.Context, recorder events.EventRecorder, o runtime.Object, before, after []metav1.Condition) {
-	say := func(kind, action string, c *metav1.Condition) {
-		recorder.Eventf(o, nil, kind, c.Reason, action, "%s", c.Message)
+	say := func(kind string, c *metav1.Condition) {
+		recorder.Eventf(o, nil, kind, c.Reason, "Reconcile", "%s", c.Message)
 		ctrl.LoggerFrom(ctx).Info(c.Message, "condition", c.Type, "status", c.Status, "reason", c.Reason)
 	}
 	if c := changed(before, after, v1alpha1.ConditionReady); c != nil && c.Status == metav1.ConditionTrue {
-		say(corev1.EventTypeNormal, "Reconcile", c)
+		say(corev1.EventTypeNormal, c)
+	} else if c != nil && c.Status == metav1.ConditionFalse && !underWay(c.Reason) && !meta.IsStatusConditionTrue(after, v1alpha1.ConditionStalled) {
+		say(corev1.EventTypeWarning, c)
+	}
+	if c := changed(before, after, v1alpha1.ConditionSuspended); c != nil {
+		say(corev1.EventTypeNormal, c)
 	}
 	for _, kind := range []string{
 		v1alpha1.ConditionStalled, v1alpha1.ConditionMailHeld, v1alpha1.ConditionWeakKey,
 		v1alpha1.ConditionSigningSecretLarge, v1alpha1.ConditionUnsupportedFields,
 	} {
 		if c := changed(before, after, kind); c != nil && c.Status == metav1.ConditionTrue {
-			say(corev1.EventTypeWarning, "Reconcile", c)
+			say(corev1.EventTypeWarning, c)
 		}
 	}
+}
+
+// underWay are the reasons of work that ends by itself. What a provider or a server does not do may end by itself, too,
+// but a person would want to know.
+func underWay(reason string) bool {
+	return slices.Contains([]string{
+		v1alpha1.ReasonProgressing, v1alpha1.ReasonChecking, v1alpha1.ReasonGeneratingKey, v1alpha1.ReasonPublishing,
+		v1alpha1.ReasonWaitingForPublication, v1alpha1.ReasonWaitingForVerification, v1alpha1.ReasonWaitingForCaches,
+		v1alpha1.ReasonWaitingForSigners, v1alpha1.ReasonWaitingForOverlap, v1alpha1.ReasonAwaitingSigning,
+		v1alpha1.ReasonDeleting, v1alpha1.ReasonSuspended, v1alpha1.ReasonRecordDrifted,
+	}, reason)
 }
 
 // changed returns the condition if it says something new.
