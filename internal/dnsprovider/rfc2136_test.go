@@ -260,7 +260,7 @@ func TestRFC2136SaysWhatIsWrong(t *testing.T) {
 			},
 			reason: Refused, words: "update-policy or allow-update",
 		},
-		"a zone that is not there": {do: check("example.net"), reason: Refused, words: "questions about example.net"},
+		"a zone that is not there": {do: check("example.net"), reason: ZoneNotFound, words: "questions about the zone example.net"},
 		"a zone that is only a name in another": {
 			do: check("a.example.org"), reason: ZoneNotFound, words: "does not hold the zone a.example.org",
 		},

@@ -157,5 +157,5 @@ func (z *rfc2136Zone) send(ctx context.Context, m *dns.Msg) error {
 	if reply.Rcode == dns.RcodeNameError {
 		return ErrChanged
 	}
-	return z.rcodeError(reply.Rcode, "updates of")
+	return z.rcodeError(reply.Rcode, updatesOf)
 }

@@ -123,8 +123,14 @@ func (d *rfc2136) tsigError(reply *dns.Msg, err error) error {
 	return nil
 }
 
+// What messages are about.
+const (
+	questionsAbout = "questions about"
+	updatesOf      = "updates of"
+)
+
 // rcodeError puts an RCODE into words; nil for those that are answers. what is
-// "updates of" or "questions about".
+// updatesOf or questionsAbout.
 func (z *rfc2136Zone) rcodeError(rcode int, what string) error {
 	switch rcode {
 	case dns.RcodeSuccess, dns.RcodeNameError:
@@ -136,6 +142,10 @@ func (z *rfc2136Zone) rcodeError(rcode int, what string) error {
 	case dns.RcodeNotZone:
 		return z.fail(ZoneNotFound, nil, "server %s says that the record is not in the zone %s (NOTZONE)", z.server, z.name)
 	case dns.RcodeRefused:
+		if what == questionsAbout { // what servers say of zones that they do not have
+			return z.fail(ZoneNotFound, nil, "server %s refuses questions about the zone %s (REFUSED): it does not hold the zone, or %s may not ask it; "+
+				"name the primary server, and the zone as it has it", z.server, z.name, z.who())
+		}
 		return z.fail(Refused, nil, "server %s refuses %s %s (REFUSED): let %s do that, in BIND with update-policy or allow-update, and check that this is the primary of the zone",
 			z.server, what, z.name, z.who())
 	case dns.RcodeNotImplemented:

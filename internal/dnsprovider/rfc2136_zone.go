@@ -50,7 +50,7 @@ func (z *rfc2136Zone) ask(ctx context.Context, name dnsrecord.Name, qtype uint16
 	if err != nil {
 		return nil, err
 	}
-	return reply, z.rcodeError(reply.Rcode, "questions about")
+	return reply, z.rcodeError(reply.Rcode, questionsAbout)
 }
 
 // Read asks for each name. After the first failure that concerns the server as a whole it gives up.
