@@ -30,8 +30,8 @@ help: ## Show this help
 	  /^[a-z-]+:.*## / {printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build apiserver ## Watch a domain go from nothing to signed, rotated mail on this machine (no root, about a minute)
-	@go run ./test/demo
+demo: build apiserver ## Watch a domain go from nothing to signed mail on this machine (no root, no account; KEEP=1 to play)
+	@CGO_ENABLED=0 go run -trimpath ./test/demo # compiled as the build above, so that little is compiled twice
 
 .PHONY: build
 build: ## Build bin/manager and bin/milter
