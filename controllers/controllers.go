@@ -5,9 +5,11 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -43,7 +45,12 @@ type Settings struct {
 	Providers        providercontroller.Settings
 	Probing          dnscheck.Options
 	Clock            clock.PassiveClock
+	// Retry is how often is looked again at what no watch tells of, such as credentials and Secrets that are not ours;
+	// 30 seconds if 0.
+	Retry time.Duration
 }
+
+const defaultRetry = 30 * time.Second
 
 // Setup registers everything that runs in the manager. All of it runs on the leader alone.
 func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
@@ -54,6 +61,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 	if err != nil {
 		return fmt.Errorf("client for Leases: %w", err)
 	}
+	retry := cmp.Or(s.Retry, defaultRetry)
 	var (
 		live     = mgr.GetAPIReader()
 		accounts = dnsprovider.NewAccounts()
@@ -68,11 +76,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 	}{
 		&maildomain.Reconciler{
 			Client: mgr.GetClient(), Live: live, Clock: s.Clock, Events: announce.Recorder(mgr.GetEventRecorder("maildomain")),
-			Places: places, Claims: claims, Queue: queue, Prober: prober,
+			Places: places, Claims: claims, Queue: queue, Prober: prober, Retry: retry,
 		},
 		&dkimkey.Reconciler{
 			Client: mgr.GetClient(), Live: live, Clock: s.Clock, Events: announce.Recorder(mgr.GetEventRecorder("dkimkey")),
-			Places: places, Claims: claims, Queue: queue, Prober: prober, Settings: s.Keys,
+			Places: places, Claims: claims, Queue: queue, Prober: prober, Settings: s.Keys, Retry: retry,
 		},
 	}
 	kinds := []string{v1alpha1.KindDNSProvider}
@@ -82,7 +90,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 	for _, kind := range kinds {
 		all = append(all, &providercontroller.Reconciler{
 			Client: mgr.GetClient(), Live: live, Clock: s.Clock, Events: announce.Recorder(mgr.GetEventRecorder("dnsprovider")),
-			Accounts: accounts, Settings: s.Providers, Kind: kind,
+			Accounts: accounts, Settings: s.Providers, Kind: kind, Retry: retry,
 		})
 	}
 	for _, c := range all {

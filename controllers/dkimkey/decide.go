@@ -41,7 +41,16 @@ func (r *Reconciler) decide(seen observation, now time.Time) decision {
 	d.publication(seen, now, suspended)
 	d.times(seen, now, r.Settings)
 	d.phase(seen, now)
+	if readiness.Unwatched(d.findings) {
+		d.look(now.Add(r.Retry))
+	}
 	return d
+}
+
+func (d *decision) look(at time.Time) {
+	if !at.IsZero() && (d.lookAgain.IsZero() || at.Before(d.lookAgain)) {
+		d.lookAgain = at
+	}
 }
 
 // keyPair decides about the Secret. A key pair is made once: never again under the same selector (RFC 6376 §3.1).
@@ -50,6 +59,7 @@ func (d *decision) keyPair(seen observation, suspended bool) {
 	lost := func(reason, message string, person bool) {
 		d.findings = append(d.findings, readiness.Finding{
 			Condition: v1alpha1.ConditionKeysReady, Reason: reason, Message: message, Person: person,
+			Unwatched: person, // what a person puts there is not in the cache before we mark it
 		})
 	}
 	d.status.PrivateKeySecretName = keysecret.Name(seen.key)
@@ -102,8 +112,8 @@ func (d *decision) publication(seen observation, now time.Time, suspended bool) 
 	d.recheck = before != nil && before.State != v1alpha1.RecordDrifted && after.State == v1alpha1.RecordDrifted
 	if again, look := evidence.AskAgain(after, seen.answeredAt, seen.verdict, now); again {
 		d.recheck = !suspended
-	} else if !look.IsZero() {
-		d.lookAgain = look
+	} else {
+		d.look(look)
 	}
 	d.submit = persisted && desired.NeedsProvider(after) && !suspended
 	d.watch = desired.Published(after) || after.State == v1alpha1.RecordDrifted || seen.place.Manual ||
@@ -202,7 +212,7 @@ func (d *decision) phase(seen observation, now time.Time) {
 	}
 	switch {
 	case d.status.UsableTime != nil && d.status.VerifiedTime != nil:
-		d.lookAgain = d.status.UsableTime.Time
+		d.look(d.status.UsableTime.Time)
 		d.status.WaitingFor = "caches, until " + d.status.UsableTime.UTC().Format(time.RFC3339)
 		if seen.verdict.WaitReason != "" {
 			d.status.WaitingFor += " (" + seen.verdict.WaitReason + ")"

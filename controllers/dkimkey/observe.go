@@ -131,6 +131,7 @@ func (r *Reconciler) observeKeyPair(ctx context.Context, seen *observation) erro
 	if problem, ok := errors.AsType[*keysecret.UnusableError](err); ok {
 		seen.findings = append(seen.findings, readiness.Finding{
 			Condition: v1alpha1.ConditionKeysReady, Reason: problem.Reason, Message: problem.Message, Person: true,
+			Unwatched: secret.Labels[v1alpha1.LabelSecret] == "", // the cache does not hold it
 		})
 		return nil
 	}
@@ -179,7 +180,7 @@ func (r *Reconciler) claimed(ctx context.Context, seen *observation) (*readiness
 // elsewhere tells of the holder only what another tenant may know.
 func elsewhere(name dnsrecord.Name, by claim.Holder) *readiness.Finding {
 	return &readiness.Finding{
-		Reason: v1alpha1.ReasonDomainClaimed, Person: true,
+		Reason: v1alpha1.ReasonDomainClaimed, Person: true, Unwatched: true,
 		Message: name.String() + " is held by another " + by.Kind + "; delete one of the two",
 	}
 }

@@ -59,6 +59,8 @@ type Reconciler struct {
 	Queue    Queue
 	Prober   Prober
 	Settings Settings
+	// Retry is how often is looked again at what no watch tells of.
+	Retry time.Duration
 }
 
 // Settings are the operator's flags that concern keys.

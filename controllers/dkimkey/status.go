@@ -31,9 +31,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	if record := recordStatus(d.status); record != nil {
 		of, look := readiness.Records([]v1alpha1.RecordStatus{*record}, settled, now)
 		findings = append(findings, of...)
-		if !look.IsZero() && (d.lookAgain.IsZero() || look.Before(d.lookAgain)) {
-			d.lookAgain = look
-		}
+		d.look(look)
 	} else {
 		findings = append(findings, unpublished()...)
 	}

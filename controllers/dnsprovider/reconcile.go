@@ -32,9 +32,8 @@ import (
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 const (
-	// recheck is how often credentials that work are tried again, and retry those that do not.
+	// recheck is how often credentials that work are tried again.
 	recheck = 12 * time.Hour
-	retry   = 30 * time.Second
 	// maxZones bounds the list in status; zoneCount tells the rest.
 	maxZones = 50
 )
@@ -50,6 +49,8 @@ type Reconciler struct {
 	Settings Settings
 	// Kind is DNSProvider or ClusterDNSProvider.
 	Kind string
+	// Retry is how often credentials that do not work are tried again.
+	Retry time.Duration
 }
 
 // Settings are the operator's flags that concern providers.
@@ -82,7 +83,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	again := recheck
 	if len(outcome.findings) > 0 {
-		again = retry
+		again = r.Retry
 	}
 	return ctrl.Result{RequeueAfter: again}, r.report(ctx, p, outcome)
 }

@@ -139,7 +139,7 @@ func (r *Reconciler) observeSigningSecret(ctx context.Context, seen *observation
 	if secret.Labels[v1alpha1.LabelSecret] != v1alpha1.SecretSigning {
 		seen.foreign = true
 		seen.findings = append(seen.findings, readiness.Finding{
-			Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonSecretNotOurs, Person: true,
+			Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonSecretNotOurs, Person: true, Unwatched: true,
 			Message: "Secret " + name.Name + " exists and is not a signing Secret of ours; name another one in spec.dkim.signingSecretName",
 		})
 		return nil

@@ -22,6 +22,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/claim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
+	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
 )
 
 // +kubebuilder:rbac:groups=maildomain.dev,resources=maildomains,verbs=get;list;watch;update;patch
@@ -59,6 +60,8 @@ type Reconciler struct {
 	Claims *claim.Book
 	Queue  Queue
 	Prober Prober
+	// Retry is how often is looked again at what no watch tells of.
+	Retry time.Duration
 }
 
 // stale is how long to wait for a newer version of what was read, should its event be late.
@@ -85,6 +88,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return r.finalize(ctx, seen)
 	}
 	next := decide(seen, now)
+	if readiness.Unwatched(next.findings) {
+		next.look(now.Add(r.Retry))
+	}
 	err = r.act(ctx, seen, &next)
 	return r.report(ctx, seen, next, now, err)
 }

@@ -30,6 +30,13 @@ type Finding struct {
 	Person bool
 	// Unknown means that the condition could not be judged, rather than that it does not hold.
 	Unknown bool
+	// Unwatched means that nothing tells when it ends: it has to be looked at again.
+	Unwatched bool
+}
+
+// Unwatched tells whether one of the findings has to be looked at again.
+func Unwatched(findings []Finding) bool {
+	return slices.ContainsFunc(findings, func(f Finding) bool { return f.Unwatched })
 }
 
 // Note is an abnormal-true condition, which exists only while it is True and says nothing of Ready.

@@ -63,6 +63,7 @@ type bench struct {
 	stop      func()
 	settings  controllers.Settings
 	config    *rest.Config // of the API server
+	others    []string     // further namespaces that the operator watches
 }
 
 // newBench starts an operator for zones, which are all served by 127.0.0.3 (primary) and 127.0.0.4.
@@ -106,7 +107,7 @@ func startWorld(t *testing.T, key string, zones ...string) *nameserver.Running {
 // settingsFor are those of an operator that waits for seconds where it would for minutes.
 func settingsFor(world *nameserver.Running, owner, operatorNamespace string) controllers.Settings {
 	return controllers.Settings{
-		OwnerID: owner, ClusterProviders: true, Clock: clock.RealClock{},
+		OwnerID: owner, ClusterProviders: true, Clock: clock.RealClock{}, Retry: time.Second,
 		Keys:      dkimkey.Settings{MinimumWait: time.Second, RevocationGrace: time.Second},
 		Providers: dnsprovider.Settings{OperatorNamespace: operatorNamespace},
 		Probing: dnscheck.Options{
@@ -128,7 +129,7 @@ func (b *bench) start() {
 	if err != nil {
 		b.Fatal(err)
 	}
-	caching, err := controllers.Cache([]string{b.namespace, b.settings.Providers.OperatorNamespace})
+	caching, err := controllers.Cache(append([]string{b.namespace, b.settings.Providers.OperatorNamespace}, b.others...))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -185,7 +185,9 @@ func (f Finder) zone(ctx context.Context, p provider, ref v1alpha1.ProviderRef, 
 	if zone, ok := longest(p.status.Zones, name); ok {
 		return zone, nil
 	}
-	return "", deny(v1alpha1.ReasonZoneNotFound, false, "the zone of %s cannot be found: %s; name it in spec.zones of %s", name, err, describe(ref))
+	finding := deny(v1alpha1.ReasonZoneNotFound, false, "the zone of %s cannot be found: %s; name it in spec.zones of %s", name, err, describe(ref))
+	finding.Unwatched = true
+	return "", finding
 }
 
 // longest is the zone with the most labels that holds the name.
