@@ -36,7 +36,7 @@ const (
 	PersonKey   = "person"
 )
 
-// Addresses returns those of the servers.
+// The servers.
 //
 //nolint:gochecknoglobals // constants, which Go does not have for these types
 var (
@@ -46,6 +46,12 @@ var (
 	Secondary = netip.MustParseAddr("127.0.53.11")
 	Resolver  = netip.MustParseAddr("127.0.53.53")
 )
+
+// Addresses are those that the loopback interface must have: BIND listens on
+// addresses of interfaces alone, also where the kernel answers for all of 127.0.0.0/8.
+func Addresses() []netip.Addr {
+	return []netip.Addr{Root, TLDServer, Primary, Secondary, Resolver}
+}
 
 // MinimumTTL is the SOA minimum of every zone in seconds: how long the DNS may remember that a name does not exist.
 const MinimumTTL = 2

@@ -7,7 +7,7 @@
 // nothing but its loopback interface, where servers may listen on port 53 and 25
 // beside those of the machine, and from where nothing reaches the Internet.
 //
-//	func TestMain(m *testing.M) { os.Exit(netns.Main(m.Run, nameserver)) }
+//	func TestMain(m *testing.M) { os.Exit(netns.Main(m.Run, resolver)) }
 package netns
 
 import (
@@ -29,9 +29,9 @@ const inside = "MAILDOMAIN_TEST_NETNS"
 // Main runs the test binary again, as a child in namespaces of its own, and
 // returns its exit code. In the child it calls run.
 //
-// In the child /etc/resolv.conf names resolver alone, so that programs without
+// In the child the loopback interface has the addresses, too, and /etc/resolv.conf names resolver alone, so that programs without
 // an option for it ask the private DNS too.
-func Main(run func() int, resolver netip.Addr) int {
+func Main(run func() int, resolver netip.Addr, addresses ...netip.Addr) int {
 	if os.Getenv(inside) == "" {
 		code, err := again()
 		if err != nil {
@@ -40,7 +40,7 @@ func Main(run func() int, resolver netip.Addr) int {
 		}
 		return code
 	}
-	if err := enter(resolver); err != nil {
+	if err := enter(resolver, addresses); err != nil {
 		fmt.Fprintln(os.Stderr, "network namespace:", err)
 		return 1
 	}
@@ -85,13 +85,28 @@ func again() (int, error) {
 }
 
 // enter brings the loopback interface up and points resolv.conf at the resolver, in this namespace alone.
-func enter(resolver netip.Addr) error {
+func enter(resolver netip.Addr, addresses []netip.Addr) error {
 	ip, err := process.Find("ip", "iproute2")
 	if err != nil {
 		return err
 	}
-	if out, err := exec.Command(ip, "link", "set", "lo", "up").CombinedOutput(); err != nil { //nolint:noctx // it ends at once
-		return fmt.Errorf("bring up loopback: %w: %s", err, out)
+	commands := [][]string{
+		{"link", "set", "lo", "up"},
+		// kube-apiserver does not start without a default route and a global address (RFC 5737) of its own ...
+		{"address", "add", "192.0.2.1/32", "dev", "lo"},
+		{"route", "add", "default", "dev", "lo"},
+	}
+	// ... and yet nothing is out there: who tries is told at once. Not 0.0.0.0/1, which it takes for a default route, too.
+	for bits := 8; bits > 0; bits-- {
+		commands = append(commands, []string{"route", "add", "unreachable", fmt.Sprintf("%d.0.0.0/%d", 1<<(8-bits), bits)})
+	}
+	for _, a := range addresses {
+		commands = append(commands, []string{"address", "add", a.String() + "/32", "dev", "lo"})
+	}
+	for _, args := range commands {
+		if out, err := exec.Command(ip, args...).CombinedOutput(); err != nil { //nolint:noctx // it ends at once
+			return fmt.Errorf("ip %v: %w: %s", args, err, out)
+		}
 	}
 	// Private first, or the mount below would be seen by the whole machine.
 	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {

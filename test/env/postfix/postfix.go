@@ -140,6 +140,8 @@ alias_database =
 mynetworks = 127.0.0.0/8
 smtpd_relay_restrictions = permit_mynetworks, reject
 smtpd_peername_lookup = no
+# Accepted first, mail to nobody bounces instead of being refused.
+smtpd_reject_unlisted_recipient = no
 default_transport = smtp
 relayhost = [%[4]s]:%[5]d
 transport_maps = texthash:%[1]s/config/transport

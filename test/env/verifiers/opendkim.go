@@ -45,7 +45,9 @@ func openDKIM(ctx context.Context, dns netip.Addr, message []byte) ([]Verdict, e
 		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 			return nil, err
 		}
-		verdicts[i].Detail = strings.TrimSpace(strings.ReplaceAll(string(out), file, "message"))
+		// The last line is the verdict: "opendkim: FILE: verification (…) succeeded".
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		verdicts[i].Detail = strings.TrimPrefix(lines[len(lines)-1], "opendkim: "+file+": ")
 		switch {
 		case strings.Contains(string(out), "verification (") && strings.Contains(string(out), ") succeeded"):
 			verdicts[i].Result = Pass
