@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -88,7 +89,7 @@ func (d *demo) play(ctx context.Context) error {
 		{"Watch it become Ready", d.watch},
 		{"Look at it from outside, as dig does", d.dig},
 		{"Send a message through the milter", d.send},
-		{"Let a verifier that is not ours (go-msgauth) judge it, with the keys of the DNS", d.judge},
+		{"Let a verifier that is not ours (go-msgauth) judge it by the DNS", d.judge},
 		{"Flip one bit of the message", d.tamper},
 		{"See that nobody else's record was touched", d.compare},
 	} {
@@ -106,6 +107,11 @@ func (d *demo) play(ctx context.Context) error {
 
 // startWorld starts what the operator works on.
 func (d *demo) startWorld(ctx context.Context) error {
+	for _, path := range []string{d.managerPath, d.milterPath} {
+		if _, err := exec.LookPath(path); err != nil {
+			return fmt.Errorf("%w: make build makes it", err)
+		}
+	}
 	var err error
 	if d.folder, err = os.MkdirTemp("", "maildomain-demo-"); err != nil {
 		return err
@@ -145,8 +151,8 @@ func (d *demo) startDNS(ctx context.Context) error {
 	}
 	d.world = world
 	d.resolver = resolver.Resolver{Roots: world.Roots(), Port: world.Port()}
-	d.screen.ok("DNS on port %d: the root on 127.0.0.1, org on .2, example.org on .3 and .4", world.Port())
-	d.screen.note("example.org is in use already. TXT records of others stand where SPF belongs, and must survive:")
+	d.screen.ok("DNS on 127.0.0.1 to 127.0.0.4, port %d: root, org, example.org (two servers)", world.Port())
+	d.screen.note("example.org is in use: where SPF belongs, there are TXT records of others.")
 	for l := range strings.Lines(zoneText) {
 		if strings.Contains(l, "TXT") {
 			d.screen.quote(plain, l)
@@ -203,7 +209,7 @@ func (d *demo) startManager(ctx context.Context) error {
 	if err := answers(ctx, "http://"+health+"/readyz"); err != nil {
 		return fmt.Errorf("wait for the operator: %w", err)
 	}
-	d.screen.ok("healthy; only its private DNS root and its short wait set it apart from one in a cluster")
+	d.screen.ok("healthy; only its DNS root and its short wait set it apart from a real one")
 	return nil
 }
 
@@ -269,16 +275,20 @@ func (d *demo) cleanUp() error {
 func (d *demo) stay(ctx context.Context) error {
 	s := d.screen
 	s.line("")
-	s.line(s.paint(bold, "KEEP=1: everything goes on until Ctrl-C. To play, in another terminal:"))
+	s.line(s.paint(bold, "KEEP=1: all goes on until Ctrl-C. To play, in another terminal:"))
 	s.line(indent + "export KUBECONFIG=" + d.kubeconfig)
-	s.line(indent + "kubectl -n mail get maildomains,dkimkeys -w        # no kubectl? hack/apiserver.sh kubectl builds one")
+	if _, err := exec.LookPath("kubectl"); err != nil {
+		s.line(indent + "hack/apiserver.sh kubectl && export PATH=$PATH:${XDG_CACHE_HOME:-~/.cache}/maildomain-operator/bin")
+	}
+	s.line(indent + "kubectl -n mail get maildomains,dkimkeys")
 	s.line(indent + "kubectl -n mail describe maildomain example-org")
 	s.line(indent + `kubectl -n mail patch maildomain example-org --type merge -p '{"spec":{"dmarc":{"policy":"Reject"}}}'`)
 	s.line(indent + fmt.Sprintf("dig @127.0.0.3 -p %d example.org TXT", d.world.Port()))
-	s.line(indent + "curl -s http://" + d.milterHTTP + "/keys")
+	if d.milter != nil {
+		s.line(indent + "curl http://" + d.milterHTTP + "/keys")
+	}
 	s.line(indent + "tail -f " + filepath.Join(d.folder, "*.log"))
 	<-ctx.Done()
-	s.line("")
 	if cause := context.Cause(ctx); !errors.Is(cause, errInterrupted) {
 		return cause
 	}

@@ -73,7 +73,7 @@ func (d *demo) startMilter(ctx context.Context) error {
 	if err := answers(ctx, "http://"+d.milterHTTP+"/readyz"); err != nil {
 		return fmt.Errorf("wait for the milter: %w", err)
 	}
-	d.screen.ok("it knows no Kubernetes: Secret %s is mounted as its directory of keys", signingSecret)
+	d.screen.ok("it knows no Kubernetes: Secret %s is mounted as its folder of keys", signingSecret)
 	return nil
 }
 

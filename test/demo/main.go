@@ -60,20 +60,24 @@ func (d *demo) run(timeout time.Duration) int {
 	story, stop := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%w: more than %s", errTimeout, timeout))
 	err := d.play(story)
 	stop()
-	if err == nil && d.keep {
-		err = d.stay(ctx)
-	}
+	took := d.screen.elapsed()
 	if err != nil {
 		d.explain(err)
 	}
+	if d.keep && d.client != nil && !errors.Is(err, errInterrupted) {
+		if ended := d.stay(ctx); ended != nil {
+			d.explain(ended)
+			err = errors.Join(err, ended)
+		}
+	}
 	err = errors.Join(err, d.cleanUp())
-	return d.verdict(err)
+	return d.verdict(err, took)
 }
 
 // verdict is the last line.
-func (d *demo) verdict(err error) int {
+func (d *demo) verdict(err error, story time.Duration) int {
 	s := d.screen
-	took := fmt.Sprintf("%.1f s", s.elapsed().Seconds())
+	took := fmt.Sprintf("%.1f s", story.Seconds())
 	s.line("")
 	switch {
 	case errors.Is(err, errInterrupted):

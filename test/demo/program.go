@@ -48,7 +48,7 @@ func start(ctx context.Context, folder, path string, environment []string, ended
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.command.Start(); err != nil {
 		p.end()
-		return nil, errors.Join(fmt.Errorf("start %s: %w (make build makes it)", path, err), log.Close())
+		return nil, errors.Join(fmt.Errorf("start %s: %w", path, err), log.Close())
 	}
 	go func() {
 		err := p.command.Wait()

@@ -116,6 +116,6 @@ func (d *demo) compare(ctx context.Context) error {
 			return fmt.Errorf("a record of someone else changed: %s was there before, and now there is %v", rr, reply.Answer)
 		}
 	}
-	d.screen.ok("all %d records that stood in example.org before are there, each octet and TTL as it was", len(foreign))
+	d.screen.ok("all %d records that stood there before are as they were, octets and TTL", len(foreign))
 	return nil
 }

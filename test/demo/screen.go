@@ -43,7 +43,7 @@ type screen struct {
 	now     func() time.Time
 	started time.Time
 	step    int
-	waiting bool // the last line is to be written over
+	waiting string // the last line, if it is to be written over
 }
 
 func newScreen(out *os.File) *screen {
@@ -67,23 +67,26 @@ func (s *screen) paint(how style, text string) string {
 
 // line writes one line, over one that waits.
 func (s *screen) line(text string) {
-	if s.waiting {
-		s.waiting = false
-		_, _ = fmt.Fprint(s.out, "\r\x1b[K")
-	}
+	s.clear()
 	_, _ = fmt.Fprintln(s.out, strings.TrimRight(text, " "))
 }
 
 // wait writes a line that the next one replaces; only on a terminal.
 func (s *screen) wait(text string) {
-	if !s.live {
+	if !s.live || s.waiting == text {
 		return
 	}
-	if s.waiting {
+	s.clear()
+	s.waiting = text
+	_, _ = fmt.Fprint(s.out, indent+s.paint(dim, cut("… "+text, s.width-len(indent))))
+}
+
+// clear removes a line that waits.
+func (s *screen) clear() {
+	if s.waiting != "" {
+		s.waiting = ""
 		_, _ = fmt.Fprint(s.out, "\r\x1b[K")
 	}
-	s.waiting = true
-	_, _ = fmt.Fprint(s.out, indent+s.paint(dim, cut("… "+text, s.width-len(indent))))
 }
 
 func (s *screen) elapsed() time.Duration { return s.now().Sub(s.started) }

@@ -161,7 +161,7 @@ func (d *demo) explain(err error) {
 	}
 }
 
-// explainObjects shows all conditions that are not as they should be.
+// explainObjects shows all conditions that are not as they should be; Reconciling only repeats them.
 func (d *demo) explainObjects() {
 	if d.client == nil {
 		return
@@ -189,8 +189,9 @@ func (d *demo) explainObjects() {
 
 func (d *demo) explainConditions(kind, name string, conditions []metav1.Condition) {
 	for _, c := range conditions {
-		if c.Status != metav1.ConditionTrue || !slices.Contains(normalTrue(), c.Type) {
-			d.screen.note("%s %s: %s=%s %s: %s", kind, name, c.Type, c.Status, c.Reason, c.Message)
+		good := c.Status == metav1.ConditionTrue && slices.Contains(normalTrue(), c.Type)
+		if !good && c.Type != v1alpha1.ConditionReconciling {
+			d.screen.mark(yellow, "·", fmt.Sprintf("%s %s  %s=%s  %s: %s", kind, name, c.Type, c.Status, c.Reason, c.Message))
 		}
 	}
 }
