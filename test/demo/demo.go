@@ -109,7 +109,7 @@ func (d *demo) play(ctx context.Context) error {
 func (d *demo) startWorld(ctx context.Context) error {
 	for _, path := range []string{d.managerPath, d.milterPath} {
 		if _, err := exec.LookPath(path); err != nil {
-			return fmt.Errorf("%w: make build makes it", err)
+			return fmt.Errorf("%s cannot run: make build makes it: %w", path, err)
 		}
 	}
 	var err error

@@ -81,7 +81,7 @@ func tail(path string, lines int) []string {
 		return nil
 	}
 	all := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(data)), "\n"), func(l string) bool {
-		return strings.Contains(l, "\tStarting ")
+		return l == "" || strings.Contains(l, "\tStarting ")
 	})
 	return all[max(0, len(all)-lines):]
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -153,8 +154,12 @@ func (d *demo) explain(err error) {
 		return
 	}
 	d.explainObjects()
-	if lines := tail(d.culprit, 20); len(lines) > 0 {
-		s.note("the end of %s:", d.culprit)
+	switch lines := tail(d.culprit, 20); {
+	case d.culprit == "":
+	case len(lines) == 0:
+		s.note("%s wrote nothing.", filepath.Base(d.culprit))
+	default:
+		s.note("the end of %s:", filepath.Base(d.culprit))
 		for _, l := range lines {
 			s.line(indent + s.paint(dim, "│ ") + cut(l, 400)) // here everything counts, not the picture
 		}
