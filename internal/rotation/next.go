@@ -134,7 +134,7 @@ func successor(keys []Key, want WantedKey, incumbent Key, now time.Time) (Key, b
 }
 
 func createStep(policy Policy, want WantedKey, keys []Key, taken map[string]bool, now time.Time, l *lane) []Step {
-	if len(slices.DeleteFunc(slices.Clone(keys), Key.retired)) >= maxUnretired {
+	if len(slices.DeleteFunc(slices.Clone(keys), Key.outOfTheWay)) >= maxUnretired {
 		l.waiting = append(l.waiting, fmt.Sprintf("%s: %d keys stand already and none can be used; see their conditions", want.Algorithm, maxUnretired))
 		return nil
 	}
@@ -146,6 +146,10 @@ func createStep(policy Policy, want WantedKey, keys []Key, taken map[string]bool
 	taken[selector] = true
 	return []Step{CreateKey{Selector: selector, Algorithm: want.Algorithm, Bits: want.Bits}}
 }
+
+// outOfTheWay tells whether a key does not count as standing. One that was retired because someone else's record stands
+// under its selector counts as long as that does: what stops this selector may stop every selector.
+func (k Key) outOfTheWay() bool { return k.retired() && !k.Conflict }
 
 // retireSteps retires what neither signs nor can be the spare. Invariant 2: only once the signing Secret was seen
 // without it.

@@ -170,3 +170,25 @@ func TestWithoutFaultsEveryRotationEnds(t *testing.T) {
 		t.Errorf("%d keys signed in a year of %d rotations, want %d", signed, rotations, want)
 	}
 }
+
+func TestAConflictThatNoSelectorEscapesDoesNotPileUpKeys(t *testing.T) {
+	// Such as a CNAME or a zone cut at _domainkey, or the marker of another installation.
+	w := world{now: day, everUsed: map[string]bool{}}
+	policy := Policy{Keys: []WantedKey{rsa}, Selectors: prefix}
+	for range 100 {
+		w.now = w.now.Add(time.Hour)
+		for i := range w.keys {
+			k := &w.keys[i]
+			k.KeyPair, k.Conflict = true, i > 0
+			if i == 0 && k.VerifiedAt.IsZero() {
+				k.PublishedAt, k.VerifiedAt, k.UsableAt, k.Fresh = w.now, w.now, w.now, true
+			}
+		}
+		for _, s := range Next(policy, w.keys, w.now).Steps {
+			w.carryOut(t, s)
+		}
+	}
+	if len(w.keys) != maxUnretired {
+		t.Errorf("%d keys stand, want %d", len(w.keys), maxUnretired)
+	}
+}
