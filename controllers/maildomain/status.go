@@ -78,8 +78,8 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	patched.Status = after
 	err := r.Client.Status().Patch(ctx, patched, client.MergeFromWithOptions(seen.domain, client.MergeFromWithOptimisticLock{}))
 	if err == nil {
+		r.sayTransitions(seen.domain, last, after) // the causes first, for whoever reads down
 		announce.Conditions(ctx, r.Events, seen.domain, last.Conditions, after.Conditions)
-		r.sayTransitions(seen.domain, last, after)
 	}
 	return d.lookAgain, client.IgnoreNotFound(err)
 }
