@@ -411,6 +411,37 @@ func TestObjectsOfOneDomainAreNoSecondCopy(t *testing.T) {
 	})
 }
 
+func TestAKeyThatLeftDoesNotMakeTheRestStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		zone := newFakeZone()
+		b := start(t, zone, "us")
+		domain, stays, leaves := submission("a", txt("_dmarc.example.org", "x")), submission("m1", txt("m1._domainkey.example.org", "p=1")), submission("m2", txt("m2._domainkey.example.org", "p=2"))
+		for _, s := range []Submission{domain, stays, leaves} {
+			b.queue.Submit(s)
+		}
+		b.wait()
+		domain, leaves = remember(domain, b.result(domain.Owner)), remember(leaves, b.result(leaves.Owner))
+		b.stop()
+
+		// After a restart all is steady: nobody submits anything but the key that leaves, and then nobody is there who
+		// could note the new generation of the marker.
+		b = start(t, zone, "us")
+		leaves.Wishes = []dnsplan.Wish{{Name: "m2._domainkey.example.org", Type: dnsrecord.TXT, Kind: dnsplan.Exclusive, Ours: []string{"p=2"}}}
+		b.queue.Submit(leaves)
+		b.wait()
+		b.queue.Forget(leaves.Owner)
+		b.pass(time.Hour)
+
+		domain.Wishes[0].Value = "y"
+		domain.Known = []string{dnsplan.Digest("m1._domainkey.example.org", dnsrecord.TXT, "p=1"), dnsplan.Digest("_dmarc.example.org", dnsrecord.TXT, "x")}
+		b.queue.Submit(domain)
+		b.wait()
+		if r := b.result(domain.Owner); !r.Settled() {
+			t.Errorf("got %+v", r)
+		}
+	})
+}
+
 func TestRefusedCredentialsAreReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		zone := newFakeZone()

@@ -208,6 +208,9 @@ func (r *round) claim(d *domain) dnsplan.Claim {
 		if s.TakeOver != "" {
 			c.TakeOver = dnsplan.OwnerHash(s.TakeOver)
 		}
+		for _, digest := range s.Known {
+			c.Known[digest] = true
+		}
 		for _, w := range s.Wishes {
 			for _, v := range append(slices.Clone(w.Ours), w.Value) {
 				c.Known[dnsplan.Digest(w.Name, w.Type, v)] = true

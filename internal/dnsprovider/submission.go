@@ -40,15 +40,17 @@ type Submission struct {
 	Wishes []dnsplan.Wish
 	// RememberedGeneration is Result.MarkerGeneration as the object's status keeps it; 0 if it has none.
 	RememberedGeneration int64
+	// Known are the digests of the records that the domain's other objects have published, as their statuses tell. A
+	// steady object submits nothing, and the marker that lists its record is no stranger's.
+	Known []string
 	// TakeOver is the --owner-id whose records of this domain a person told us to take over; see the annotation of that name.
 	TakeOver string
 }
 
-// Fingerprint tells what is wanted. What the object remembers (RememberedGeneration,
+// Fingerprint tells what is wanted. What the objects remember (RememberedGeneration, Known,
 // and Ours of a record that is wanted) is no part of it: to note a result in the
 // status is not to want something else.
 func (s Submission) Fingerprint() string {
-	s.RememberedGeneration = 0
 	s.Wishes = slices.Clone(s.Wishes)
 	for i, w := range s.Wishes {
 		if w.Value != "" {
@@ -64,7 +66,7 @@ func (s Submission) fullFingerprint() string {
 	for i := range s.Wishes {
 		s.Wishes[i].Ours = slices.Sorted(slices.Values(s.Wishes[i].Ours))
 	}
-	s.RememberedGeneration = 0
+	s.RememberedGeneration, s.Known = 0, nil
 	// Go syntax quotes every string, so it is unambiguous, and it keeps octets that are not UTF-8 (JSON would not).
 	sum := sha256.Sum256(fmt.Appendf(nil, "%#v", s))
 	return hex.EncodeToString(sum[:])

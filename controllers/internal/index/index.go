@@ -5,6 +5,7 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 )
@@ -83,6 +85,28 @@ func MarkerGeneration(domain *v1alpha1.MailDomain, keys []v1alpha1.DKIMKey) int6
 		highest = max(highest, keys[i].Status.MarkerGeneration)
 	}
 	return highest
+}
+
+// Published are the digests of what these objects have published or are about to, as their statuses tell.
+func Published(domain *v1alpha1.MailDomain, keys []v1alpha1.DKIMKey) []string {
+	var digests []string
+	note := func(name string, t dnsrecord.Type, values ...string) {
+		for _, v := range values {
+			if v != "" {
+				digests = append(digests, dnsplan.Digest(dnsrecord.Name(name), t, v))
+			}
+		}
+	}
+	if domain != nil {
+		for _, r := range domain.Status.Records {
+			note(r.Name, dnsrecord.Type(cmp.Or(r.Type, string(dnsrecord.TXT))), r.Value, r.PublishedValue)
+		}
+	}
+	for i := range keys {
+		s := &keys[i].Status
+		note(s.RecordName, dnsrecord.TXT, s.RecordValue, s.PublishedValue)
+	}
+	return digests
 }
 
 // UsersOf lists the objects of list's kind that refer to a provider.
