@@ -51,6 +51,7 @@ type observation struct {
 	failure    *readiness.Finding // of the provider as a whole
 	generation int64              // of the marker, as the queue saw it
 	remembered int64              // of the marker, as the domain's objects remember it
+	published  []string           // digests of what the domain's objects have published
 	answeredAt time.Time
 	verdict    dnscheck.Verdict
 	looked     bool
@@ -94,7 +95,7 @@ func (r *Reconciler) observeHolder(ctx context.Context, seen *observation) error
 	if err != nil {
 		return err
 	}
-	seen.remembered = index.MarkerGeneration(seen.holder, siblings)
+	seen.remembered, seen.published = index.MarkerGeneration(seen.holder, siblings), index.Published(seen.holder, siblings)
 	if seen.holder == nil {
 		return nil
 	}
@@ -245,6 +246,6 @@ func (o observation) submission() dnsprovider.Submission {
 	return dnsprovider.Submission{
 		Owner: owner(o.key), Provider: o.place.Provider, Zone: o.place.Zone, Domain: o.domain,
 		Wishes:               []dnsplan.Wish{evidence.Wish(o.want, before, o.place.TTL, adoption)},
-		RememberedGeneration: o.remembered,
+		RememberedGeneration: o.remembered, Known: o.published,
 	}
 }

@@ -310,7 +310,8 @@ func before(domain *v1alpha1.MailDomain, record desired.Record) *v1alpha1.Record
 func (o observation) submission() dnsprovider.Submission {
 	s := dnsprovider.Submission{
 		Owner: owner(o.domain), Provider: o.place.Provider, Zone: o.place.Zone, Domain: o.name,
-		RememberedGeneration: index.MarkerGeneration(o.domain, o.keys), TakeOver: o.domain.Annotations[v1alpha1.AnnotationTakeOver],
+		RememberedGeneration: index.MarkerGeneration(o.domain, o.keys), Known: index.Published(o.domain, o.keys),
+		TakeOver: o.domain.Annotations[v1alpha1.AnnotationTakeOver],
 	}
 	for _, record := range o.records {
 		if record.Hold == "" {
