@@ -65,10 +65,23 @@ func Conditions(before []metav1.Condition, generation int64, normal []Normal, fi
 		}
 		s.add(kstatus, metav1.ConditionTrue, f.Reason, f.Message)
 	}
-	for _, n := range notes {
+	for _, n := range joined(notes) {
 		s.add(n.Condition, metav1.ConditionTrue, n.Reason, n.Message)
 	}
 	return s.after
+}
+
+// joined has one note for each condition: they are a list map, in which the API server refuses the same key twice.
+func joined(notes []Note) []Note {
+	var all []Note
+	for _, n := range notes {
+		if i := slices.IndexFunc(all, func(o Note) bool { return o.Condition == n.Condition }); i >= 0 {
+			all[i].Message += "; " + n.Message
+			continue
+		}
+		all = append(all, n)
+	}
+	return all
 }
 
 type set struct {

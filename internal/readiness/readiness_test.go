@@ -138,3 +138,18 @@ func TestWhatRecordsMean(t *testing.T) {
 		})
 	}
 }
+
+func TestTwoRemarksOfOneConditionAreOneCondition(t *testing.T) {
+	got := Conditions(nil, 1, nil, nil, []Note{
+		{v1alpha1.ConditionUnsupportedFields, v1alpha1.ReasonNotImplemented, "this"},
+		{v1alpha1.ConditionWeakKey, v1alpha1.ReasonKeyTooShort, "weak"},
+		{v1alpha1.ConditionUnsupportedFields, v1alpha1.ReasonNotImplemented, "that"},
+	}, time.Unix(0, 0))
+	var words []string
+	for _, c := range got[1:] { // after Ready
+		words = append(words, c.Type+": "+c.Message)
+	}
+	if want := []string{"UnsupportedFields: this; that", "WeakKey: weak"}; !slices.Equal(words, want) {
+		t.Errorf("got %q", words)
+	}
+}
