@@ -21,6 +21,12 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 	if !controllerutil.ContainsFinalizer(seen.key, v1alpha1.Finalizer) {
 		return ctrl.Result{}, nil
 	}
+	var err error
+	if !seen.signs() { // what the cache says may be outdated, and what follows cannot be undone
+		if seen.signed, err = signedIn(ctx, r.Live, seen); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
 	if seen.signs() {
 		return r.stillNeeded(ctx, seen, "the signing Secret still holds the key; it goes when another key signs")
 	}
@@ -49,15 +55,18 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 	return ctrl.Result{}, r.patchFinalizers(ctx, key)
 }
 
+const cannotWithdraw = "the record cannot be withdrawn: "
+
 // withdraw asks the queue to remove the record, exactly ours, and tells whether it is gone.
 func (r *Reconciler) withdraw(seen observation) (bool, string) {
 	if !seen.hasPlace {
+		why := cannotWithdraw + reasons(seen.findings)
 		for _, f := range seen.findings {
-			if f.Reason == v1alpha1.ReasonProviderNotFound {
+			if f.Reason == v1alpha1.ReasonProviderNotFound && !readiness.Says(seen.key.Status.Conditions, why) {
 				r.say(seen.key, providerGone, "%s; to delete the key and leave its record, annotate it with %s=true", f.Message, v1alpha1.AnnotationAbandonRecords)
 			}
 		}
-		return false, "the record cannot be withdrawn: " + reasons(seen.findings)
+		return false, why
 	}
 	submission := seen.submission()
 	wish := &submission.Wishes[0]
@@ -69,7 +78,7 @@ func (r *Reconciler) withdraw(seen observation) (bool, string) {
 		return false, "the record is being withdrawn"
 	}
 	if result.Err != nil {
-		return false, "the record cannot be withdrawn: " + result.Err.Error()
+		return false, cannotWithdraw + result.Err.Error()
 	}
 	// What stands there and is not ours is none of our business: a conflict ends the withdrawal too.
 	for _, o := range result.Outcomes {

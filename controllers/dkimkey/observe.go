@@ -96,21 +96,27 @@ func (r *Reconciler) observeHolder(ctx context.Context, seen *observation) error
 		return err
 	}
 	seen.remembered, seen.published = index.MarkerGeneration(seen.holder, siblings), index.Published(seen.holder, siblings)
+	seen.signed, err = signedIn(ctx, r.Client, *seen)
+	return err
+}
+
+// signedIn is what the signing Secret holds under the key's selector; zero if nothing.
+func signedIn(ctx context.Context, from client.Reader, seen observation) (keydir.Key, error) {
 	if seen.holder == nil {
-		return nil
+		return keydir.Key{}, nil
 	}
 	var secret corev1.Secret
 	name := types.NamespacedName{Namespace: seen.key.Namespace, Name: seen.holder.SigningSecret()}
-	if err := r.Client.Get(ctx, name, &secret); err != nil {
-		return client.IgnoreNotFound(err)
+	if err := from.Get(ctx, name, &secret); err != nil {
+		return keydir.Key{}, client.IgnoreNotFound(err)
 	}
 	signers, _ := keydir.Decode(secret.Data, seen.domain) // what cannot be read signs nothing
 	for _, k := range signers.Keys {
 		if k.Selector == seen.key.Spec.Selector {
-			seen.signed = k
+			return k, nil
 		}
 	}
-	return nil
+	return keydir.Key{}, nil
 }
 
 // observeKeyPair reads the Secret of the key pair: from the cache, and live before it is believed to be missing.

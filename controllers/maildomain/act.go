@@ -104,6 +104,11 @@ func (r *Reconciler) applyKey(ctx context.Context, seen observation, name string
 		"metadata": map[string]any{"name": name, "namespace": seen.domain.Namespace},
 		"spec":     spec,
 	}}
+	for i := range seen.keys {
+		if seen.keys[i].Name == name {
+			u.SetUID(seen.keys[i].UID) // one that is gone by now is not made again
+		}
+	}
 	if manager == ownerOfSpec {
 		u.SetLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy})
 		u.SetFinalizers([]string{v1alpha1.Finalizer})
@@ -133,8 +138,10 @@ func (r *Reconciler) applySigningSecret(ctx context.Context, seen observation, c
 		"metadata": map[string]any{"name": name, "namespace": seen.domain.Namespace},
 		"data":     data,
 	}}
-	u.SetLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelSecret: v1alpha1.SecretSigning})
-	u.SetFinalizers([]string{v1alpha1.SecretFinalizer})
+	if !change.leave {
+		u.SetLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelSecret: v1alpha1.SecretSigning})
+		u.SetFinalizers([]string{v1alpha1.SecretFinalizer})
+	}
 	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), signingManager(seen), client.ForceOwnership); err != nil {
 		return fmt.Errorf("apply signing Secret %s: %w", name, err)
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
@@ -43,6 +45,7 @@ type decision struct {
 type signingChange struct {
 	data      map[string][]byte
 	selectors []string
+	leave     bool // the domain leaves a Secret that others hold on to: nothing of it remains its own
 }
 
 // decide is pure. A domain that is not ours to write for, or is suspended, gets a status and nothing else.
@@ -133,12 +136,17 @@ func (d *decision) signingSecret(seen observation, signers []string) {
 	} else if seen.secret == nil {
 		return
 	}
-	if seen.secret != nil && sameData(ownData(seen.secret.Data, seen.name), want.data) {
+	if seen.secret != nil && held(seen.secret) && sameData(ownData(seen.secret.Data, seen.name), want.data) {
 		return
 	}
 	if fits := d.size(seen, want); fits {
 		d.signing = want
 	}
+}
+
+// held tells whether our finalizer keeps the Secret; one that is being deleted takes no new one.
+func held(secret *corev1.Secret) bool {
+	return !secret.DeletionTimestamp.IsZero() || slices.Contains(secret.Finalizers, v1alpha1.SecretFinalizer)
 }
 
 func signingDomain(seen observation, signers []string) (keydir.Domain, error) {

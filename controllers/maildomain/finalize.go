@@ -38,6 +38,9 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 		}
 		r.say(seen.domain, removed, "records, keys and signing keys of %s are gone", seen.name)
 	} else if seen.claimed {
+		if err := r.letGoOfSigningSecret(ctx, seen); err != nil {
+			return ctrl.Result{}, err
+		}
 		r.say(seen.domain, retained, "records and Secrets of %s stay; a MailDomain of the same domain takes them up again", seen.name)
 	}
 	if err := r.Claims.Release(ctx, seen.name, holderOf(seen.domain)); err != nil {
@@ -89,7 +92,7 @@ func (r *Reconciler) withdraw(seen observation, purpose v1alpha1.RecordPurpose) 
 		return "records are being removed"
 	}
 	if result.Err != nil {
-		return "records cannot be removed: " + result.Err.Error()
+		return cannotRemove + result.Err.Error()
 	}
 	for _, o := range result.Outcomes {
 		// What stands there and is not ours is none of our business: a conflict ends the removal too.
@@ -118,32 +121,37 @@ func removals(domain *v1alpha1.MailDomain, purpose v1alpha1.RecordPurpose) []dns
 	return wishes
 }
 
+const cannotRemove = "records cannot be removed: "
+
 // noWay: a finalizer can always be satisfied, if need be by a person's word.
 func (r *Reconciler) noWay(seen observation) string {
 	why := "the provider cannot be used"
 	for _, f := range seen.findings {
 		why = f.Message
-		if f.Reason == v1alpha1.ReasonProviderNotFound {
+		if f.Reason == v1alpha1.ReasonProviderNotFound && !readiness.Says(seen.domain.Status.Conditions, cannotRemove+why) {
 			r.say(seen.domain, providerGone, "%s; to let the MailDomain go and leave its records, annotate it with %s=true", why, v1alpha1.AnnotationAbandonRecords)
 		}
 	}
-	return "records cannot be removed: " + why
+	return cannotRemove + why
 }
 
 // leaveSigningSecret removes the domain's data keys, and the Secret itself once no domain is left in it.
 func (r *Reconciler) leaveSigningSecret(ctx context.Context, seen observation) error {
-	if len(ownData(seen.secret.Data, seen.name)) > 0 {
-		if err := r.applySigningSecret(ctx, seen, signingChange{}); err != nil {
+	if own := ownData(seen.secret.Data, seen.name); len(own) > 0 {
+		if err := r.applySigningSecret(ctx, seen, signingChange{leave: len(seen.secret.Data) > len(own)}); err != nil {
 			return err
 		}
 	}
 	live := &corev1.Secret{}
 	err := r.Live.Get(ctx, client.ObjectKeyFromObject(seen.secret), live)
-	if apierrors.IsNotFound(err) || err == nil && len(live.Data) > 0 {
+	if apierrors.IsNotFound(err) {
 		return nil
 	}
 	if err != nil {
 		return err
+	}
+	if len(live.Data) > 0 {
+		return r.letGoOfSigningSecret(ctx, seen)
 	}
 	after := live.DeepCopy()
 	controllerutil.RemoveFinalizer(after, v1alpha1.SecretFinalizer)
@@ -153,6 +161,32 @@ func (r *Reconciler) leaveSigningSecret(ctx context.Context, seen observation) e
 	}
 	err = r.Client.Delete(ctx, after, client.Preconditions{UID: &after.UID, ResourceVersion: &after.ResourceVersion})
 	return client.IgnoreNotFound(err)
+}
+
+// letGoOfSigningSecret takes our finalizer off a signing Secret that no MailDomain uses any more, so that whoever
+// deletes it, or its namespace, is not held up. A MailDomain that takes it up again puts the finalizer back.
+func (r *Reconciler) letGoOfSigningSecret(ctx context.Context, seen observation) error {
+	if seen.secret == nil {
+		return nil
+	}
+	var domains v1alpha1.MailDomainList
+	if err := r.Client.List(ctx, &domains, client.InNamespace(seen.domain.Namespace)); err != nil {
+		return err
+	}
+	for i := range domains.Items {
+		if d := &domains.Items[i]; d.DeletionTimestamp.IsZero() && d.SigningSecret() == seen.secret.Name {
+			return nil
+		}
+	}
+	live := &corev1.Secret{}
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(seen.secret), live); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	after := live.DeepCopy()
+	if !controllerutil.RemoveFinalizer(after, v1alpha1.SecretFinalizer) {
+		return nil
+	}
+	return client.IgnoreNotFound(r.Client.Patch(ctx, after, client.MergeFromWithOptions(live, client.MergeFromWithOptimisticLock{})))
 }
 
 // stillRemoving says what a deleted domain waits for. Whatever ends the wait wakes it.

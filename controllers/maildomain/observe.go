@@ -178,6 +178,7 @@ func (r *Reconciler) observeKeys(ctx context.Context, seen *observation, now tim
 		}
 		view := rotation.KeyOf(key)
 		view.Signs, view.KeyPair = !signed.IsZero(), !pair.IsZero()
+		view.Lost = pair.IsZero() && key.Status.PublicKeySHA256 != ""
 		view.Revoked = view.Revoked || revoked(seen.domain, key)
 		view.Fresh = r.fresh(key, now)
 		seen.views = append(seen.views, view)

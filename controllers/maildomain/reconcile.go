@@ -113,6 +113,9 @@ func (r *Reconciler) patchFinalizer(ctx context.Context, domain *v1alpha1.MailDo
 	after := domain.DeepCopy()
 	change(after, v1alpha1.Finalizer)
 	err := r.Client.Patch(ctx, after, client.MergeFromWithOptions(domain, client.MergeFromWithOptimisticLock{}))
+	if apierrors.IsConflict(err) {
+		return nil // what we read is outdated; the newer version is on its way
+	}
 	return client.IgnoreNotFound(err)
 }
 

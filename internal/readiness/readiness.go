@@ -150,3 +150,9 @@ func True(conditions []metav1.Condition, kind string) bool {
 	i := slices.IndexFunc(conditions, func(c metav1.Condition) bool { return c.Type == kind })
 	return i >= 0 && conditions[i].Status == metav1.ConditionTrue
 }
+
+// Says tells whether Ready says this already, so that it is not told in an event again.
+func Says(conditions []metav1.Condition, message string) bool {
+	i := slices.IndexFunc(conditions, func(c metav1.Condition) bool { return c.Type == v1alpha1.ConditionReady })
+	return i >= 0 && conditions[i].Message == Cut(message, maxMessage)
+}

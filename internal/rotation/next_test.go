@@ -43,6 +43,7 @@ func former(k *Key)   { k.Intent, k.SigningSince = ToSign, day.Add(-24*time.Hour
 func revoked(k *Key)  { k.Revoked = true }
 func conflict(k *Key) { k.Conflict = true }
 func lost(k *Key)     { k.KeyPair = false }
+func gone(k *Key)     { k.KeyPair, k.Lost = false, true }
 func stale(k *Key)    { k.Fresh = false }
 func deleting(k *Key) { k.Deleting = true }
 func small(k *Key)    { k.Bits = 1024 }
@@ -84,6 +85,9 @@ func TestNext(t *testing.T) {
 		},
 		"with a spare nothing is left to do":                {keys: []Key{key("a", signs), key("b", newer)}},
 		"a spare that still waits is no reason for another": {keys: []Key{key("a", signs), key("b", newer, unseen)}},
+		"a spare whose private key is gone is replaced, never remade": {
+			keys: []Key{key("a", signs), key("m20261123r", newer, gone)}, want: []Step{CreateKey{"m20261123r2", dkim.RSA, 2048}},
+		},
 		"a rotation swaps in one write, and retires only what was seen gone": {
 			policy: Policy{RotateAt: day}, keys: []Key{key("a", signs), key("b", newer)},
 			want: []Step{SetIntent{"example-org-b", ToSign}, SignWith{[]string{"b"}}},

@@ -55,6 +55,7 @@ type Key struct {
 	Adopted  bool // its private key was brought by a person; its size is nobody's wish and starts no rotation
 
 	KeyPair     bool      // the private key was read and is the one that the record speaks of
+	Lost        bool      // the private key was made and cannot be read any more
 	Conflict    bool      // someone else's record stands under the selector
 	PublishedAt time.Time // the provider had the record
 	VerifiedAt  time.Time // every authoritative server had it, without relapse since
@@ -100,5 +101,5 @@ func (k Key) retired() bool { return k.Revoked || k.Intent == ToRetire }
 
 // alive tells whether the key may still be put to use.
 func (k Key) alive() bool {
-	return !k.retired() && !k.Deleting && !k.Conflict
+	return !k.retired() && !k.Deleting && !k.Conflict && !k.Lost
 }
