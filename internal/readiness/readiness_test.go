@@ -4,6 +4,7 @@
 package readiness
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
