@@ -129,6 +129,9 @@ func (d *decision) times(seen observation, now time.Time, settings Settings) {
 	d.verifiedAt(now)
 	d.usableAt(seen, now, settings)
 	d.signingSince(seen, now)
+	if at, known := emptyAt(d.status, settings); seen.key.Spec.Revoked && known && now.Before(at) {
+		d.look(at)
+	}
 }
 
 // stamp has the precision of a status, a second.

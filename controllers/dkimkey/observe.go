@@ -216,8 +216,10 @@ func wanted(seen observation, settings Settings, now time.Time) desired.Record {
 		Value: seen.key.Status.RecordValue,
 	}
 	switch {
-	case seen.key.Spec.Revoked && !seen.signs() && !now.Before(emptyAt(seen.key, settings)):
-		record.Value = tombstone(seen.key)
+	case seen.key.Spec.Revoked && !seen.signs():
+		if at, known := emptyAt(seen.key.Status, settings); known && !now.Before(at) {
+			record.Value = tombstone(seen.key)
+		}
 	case !seen.pair.IsZero() && record.Value == "":
 		record.Value = seen.pair.Record().String()
 	}
@@ -229,12 +231,13 @@ func tombstone(key *v1alpha1.DKIMKey) string {
 	return dkim.RevokedRecord(dkim.Algorithm(key.Spec.Algorithm)).String()
 }
 
-// emptyAt is when a revoked key's record may be emptied: signers that mount the signing Secret lag behind it.
-func emptyAt(key *v1alpha1.DKIMKey, settings Settings) time.Time {
-	if key.Status.RetiredTime == nil {
-		return time.Time{} // never signed, or left the Secret before anybody noted it
+// emptyAt is when a revoked key's record may be emptied: signers that mount the signing Secret lag behind it. It is not
+// known before the moment at which the key left the Secret was noted.
+func emptyAt(s v1alpha1.DKIMKeyStatus, settings Settings) (at time.Time, known bool) {
+	if s.RetiredTime == nil {
+		return time.Time{}, s.SigningSinceTime == nil // at once, if it never signed
 	}
-	return key.Status.RetiredTime.Add(settings.RevocationGrace)
+	return s.RetiredTime.Add(settings.RevocationGrace), true
 }
 
 // signs tells whether signers use this very key.

@@ -1,0 +1,58 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dkimkey
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+)
+
+var now = time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
+
+// signed is a key that has signed for an hour and has just left the signing Secret.
+func signed() *v1alpha1.DKIMKey {
+	since := metav1.NewTime(now.Add(-time.Hour))
+	return &v1alpha1.DKIMKey{
+		Spec: v1alpha1.DKIMKeySpec{Domain: "example.org", Selector: "m1", Algorithm: v1alpha1.AlgorithmRSA, Intent: v1alpha1.IntentSigning},
+		Status: v1alpha1.DKIMKeyStatus{
+			PublicKeySHA256: "aa", RecordName: "m1._domainkey.example.org", RecordValue: "v=DKIM1; k=rsa; p=MII", RecordState: v1alpha1.RecordVerified,
+			PublishedTime: &since, VerifiedTime: &since, UsableTime: &since, SigningSinceTime: &since,
+		},
+	}
+}
+
+func TestARevokedKeysRecordStandsUntilSignersHaveDroppedTheKey(t *testing.T) {
+	r := &Reconciler{Settings: Settings{RevocationGrace: 3 * time.Minute}}
+	key := signed()
+	key.Spec.Revoked = true
+	published := key.Status.RecordValue
+
+	seen := observation{key: key}
+	if got := wanted(seen, r.Settings, now); got.Value != published {
+		t.Errorf("at once %q is wanted", got.Value)
+	}
+	d := r.decide(seen, now)
+	if d.status.RetiredTime == nil || !d.lookAgain.Equal(now.Add(3*time.Minute)) {
+		t.Fatalf("retired at %v, looks again at %s", d.status.RetiredTime, d.lookAgain)
+	}
+	key.Status = d.status
+	if got := wanted(seen, r.Settings, now.Add(179*time.Second)); got.Value != published {
+		t.Errorf("before the grace is over %q is wanted", got.Value)
+	}
+	if got := wanted(seen, r.Settings, now.Add(3*time.Minute)); got.Value != tombstone(key) {
+		t.Errorf("after the grace %q is wanted", got.Value)
+	}
+}
+
+func TestARevokedKeyThatNeverSignedIsEmptiedAtOnce(t *testing.T) {
+	key := signed()
+	key.Spec.Revoked, key.Status.SigningSinceTime = true, nil
+	if got := wanted(observation{key: key}, Settings{RevocationGrace: time.Hour}, now); got.Value != tombstone(key) {
+		t.Errorf("%q is wanted", got.Value)
+	}
+}
