@@ -27,7 +27,7 @@ func signed() *v1alpha1.DKIMKey {
 }
 
 func TestARevokedKeysRecordStandsUntilSignersHaveDroppedTheKey(t *testing.T) {
-	r := &Reconciler{Settings: Settings{RevocationGrace: 3 * time.Minute}}
+	r := &Reconciler{Settings: Settings{RevocationGrace: 3 * time.Minute}, Retry: time.Hour}
 	key := signed()
 	key.Spec.Revoked = true
 	published := key.Status.RecordValue
