@@ -4,7 +4,9 @@
 package milter
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"reflect"
 	"slices"
 	"strings"
@@ -46,6 +48,7 @@ type Entry struct {
 	// Unread marks a domain that was never read well: nothing is known but that it exists.
 	Unread bool
 
+	dir      string // that it was read from the last time
 	keys     []mailauth.Key
 	keySince []time.Time
 }
@@ -106,13 +109,14 @@ type Change struct {
 //
 // Each domain swaps on its own. One that cannot be read keeps what it had, and
 // says so; one that never could be read is there as Unread, so that its mail
-// waits. What a directory held goes when the directory is missing or empty.
+// waits. What a directory held goes when the directory is missing or empty, and
+// stays when it is there and could not be read.
 func (l *Live) Apply(sources []keydir.Source, now time.Time) []Change {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	old := l.Table()
 	next := &Table{Read: now, entries: map[dnsrecord.Name]*Entry{}}
-	found := l.collect(next, sources)
+	found := l.collect(old, next, sources)
 	for name, f := range found {
 		next.entries[name] = nextEntry(old.entries[name], f, name, now)
 		if f.fault != "" {
@@ -145,8 +149,17 @@ func (rs readings) add(name dnsrecord.Name, r reading) {
 	rs[name] = r
 }
 
+// keep makes the domains of a directory stay as they were, unless another has them now.
+func (rs readings) keep(old *Table, dir string, why error) {
+	for name, e := range old.entries {
+		if _, elsewhere := rs[name]; e.dir == dir && !elsewhere {
+			rs[name] = reading{fault: why.Error(), dir: dir}
+		}
+	}
+}
+
 // collect brings the directories together and notes the faults that are no domain's.
-func (l *Live) collect(next *Table, sources []keydir.Source) readings {
+func (l *Live) collect(old, next *Table, sources []keydir.Source) readings {
 	found := readings{}
 	if len(sources) == 0 {
 		next.Blind = "no key directory is given"
@@ -167,6 +180,12 @@ func (l *Live) collect(next *Table, sources []keydir.Source) readings {
 			} else {
 				next.Faults = append(next.Faults, Fault{subject, err.Error()})
 			}
+		}
+	}
+	for _, s := range sources {
+		// Not missing, but for a moment not to be read: too many open files must not stop the mail of good keys.
+		if err := s.Tree.Unreadable; err != nil && !errors.Is(err, fs.ErrNotExist) {
+			found.keep(old, s.Dir, err)
 		}
 	}
 	return found
@@ -201,18 +220,19 @@ func (t *Table) blind(dir, why string) {
 func nextEntry(old *Entry, r reading, name dnsrecord.Name, now time.Time) *Entry {
 	switch {
 	case r.fault == "":
-		return newEntry(old, r.domain, now)
+		return newEntry(old, r, now)
 	case old == nil:
-		return &Entry{Domain: keydir.Domain{Domain: name, Required: true}, Since: now, Fault: r.fault, Unread: true}
+		return &Entry{Domain: keydir.Domain{Domain: name, Required: true}, Since: now, Fault: r.fault, Unread: true, dir: r.dir}
 	}
 	kept := *old
-	kept.Fault = r.fault
+	kept.Fault, kept.dir = r.fault, r.dir
 	return &kept
 }
 
 // newEntry takes a domain as it was read; what did not change keeps its date.
-func newEntry(old *Entry, d keydir.Domain, now time.Time) *Entry {
-	e := &Entry{Domain: d, Since: now}
+func newEntry(old *Entry, r reading, now time.Time) *Entry {
+	d := r.domain
+	e := &Entry{Domain: d, Since: now, dir: r.dir}
 	if old != nil && sameDomain(old.Domain, d) && !old.Unread {
 		e.Since = old.Since
 	}

@@ -5,12 +5,14 @@ package milter
 
 import (
 	"encoding/json"
+	"io/fs"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -126,6 +128,33 @@ func TestAMessageOnItsWayKeepsTheTableItBeganWith(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustVerify(t, out, 1, map[string]int{"new": ed2})
+}
+
+func TestADirectoryThatCannotBeReadForAMomentKeepsItsDomains(t *testing.T) {
+	r := start(t, files(t, domain(t, "example.org", key(t, "o", ed1)), domain(t, "example.net", key(t, "old", ed1))))
+	unreadable := keydir.Source{Dir: "/keys", Tree: keydir.Tree{Unreadable: &fs.PathError{Op: "open", Path: "/keys", Err: syscall.EMFILE}}}
+	// example.net has moved to another directory meanwhile.
+	other := keydir.Source{Dir: "/other", Tree: keydir.Read(files(t, domain(t, "example.net", key(t, "new", ed2))))}
+	for range 2 {
+		r.live.Apply([]keydir.Source{unreadable, other}, testNow)
+		if diff := cmp.Diff(map[dnsrecord.Name][]string{"example.org": {"o"}, "example.net": {"new"}}, selectorsOf(r.live.Table())); diff != "" {
+			t.Errorf("who signs (-want +got):\n%s", diff)
+		}
+	}
+	_, out := r.send(t, miltertest.Message{Raw: from("a@example.org")})
+	mustVerify(t, out, 1, map[string]int{"o": ed1})
+	if e := r.live.Table().Find("example.org"); e.state() != "stale" || !strings.Contains(r.Ready(1), "too many open files") {
+		t.Errorf("it does not say so: %s, %q", e.state(), r.Ready(1))
+	}
+	if reply, _ := r.send(t, miltertest.Message{Raw: from("a@may-have-come.example")}); reply.Code() != 451 {
+		t.Errorf("a domain that may have come meanwhile: %+v", reply)
+	}
+
+	// A directory that is gone takes its domains along.
+	r.live.Apply([]keydir.Source{{Dir: "/keys", Tree: keydir.Load("/none/at/all")}, other}, testNow)
+	if diff := cmp.Diff(map[dnsrecord.Name][]string{"example.net": {"new"}}, selectorsOf(r.live.Table())); diff != "" {
+		t.Errorf("who signs without the directory (-want +got):\n%s", diff)
+	}
 }
 
 func TestADomainInTwoDirectoriesIsAFault(t *testing.T) {
