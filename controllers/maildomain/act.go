@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
 	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
 	"github.com/maildomain-operator/maildomain-operator/internal/rotation"
 )
@@ -74,14 +75,21 @@ func (r *Reconciler) step(ctx context.Context, seen observation, step rotation.S
 	case rotation.SetIntent:
 		return r.applyKey(ctx, seen, s.Key, map[string]any{"intent": string(s.Intent)}, ownerOfIntent)
 	case rotation.Sweep:
-		for i := range seen.keys {
-			if seen.keys[i].Name == s.Key {
-				r.Prober.Sweep(targetOf(&seen.keys[i]))
-			}
-		}
+		r.sweep(seen, s.Key)
 	case rotation.SignWith: // it is part of the signing Secret
 	}
 	return nil
+}
+
+// sweep asks for a fresh look at a key's record. Where the servers cannot be asked the prober tries again by itself, ever
+// more slowly; to hurry it would have the end of each sweep ask for the next one at once.
+func (r *Reconciler) sweep(seen observation, name string) {
+	for i := range seen.keys {
+		target := targetOf(&seen.keys[i])
+		if v, ok := r.Prober.Verdict(target); ok && v.State == dnscheck.Verified && seen.keys[i].Name == name {
+			r.Prober.Sweep(target)
+		}
+	}
 }
 
 func keySpec(seen observation, selector string, algorithm v1alpha1.Algorithm, bits int32) map[string]any {
