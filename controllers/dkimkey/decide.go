@@ -144,8 +144,8 @@ func (d *decision) publishedAt(seen observation, now time.Time) {
 	}
 	if s.PublishedTime == nil {
 		s.PublishedTime = stamp(now)
-		if seen.outcome != nil && !seen.outcome.Changed && seen.key.Spec.PrivateKeySecretName != "" {
-			s.UsableTime = stamp(now) // an adopted key whose record stood there before: no cache can deny it
+		if seen.outcome != nil && seen.outcome.Adopted {
+			s.UsableTime = stamp(now) // the record stood there before we came: no cache can deny it
 		}
 	}
 	if s.RecordValue == tombstone(seen.key) && s.RevokedTime == nil {

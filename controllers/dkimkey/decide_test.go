@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 )
 
 var now = time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
@@ -54,5 +55,27 @@ func TestARevokedKeyThatNeverSignedIsEmptiedAtOnce(t *testing.T) {
 	key.Spec.Revoked, key.Status.SigningSinceTime = true, nil
 	if got := wanted(observation{key: key}, Settings{RevocationGrace: time.Hour}, now); got.Value != tombstone(key) {
 		t.Errorf("%q is wanted", got.Value)
+	}
+}
+
+func TestOnlyARecordThatStoodThereBeforeIsUsableAtOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		outcome dnsplan.Outcome
+		usable  bool
+	}{
+		"it signs elsewhere already": {dnsplan.Outcome{State: dnsplan.InPlace, Adopted: true}, true},
+		"published now":              {dnsplan.Outcome{State: dnsplan.InPlace, Changed: true}, false},
+		"published by an attempt that was not seen to succeed": {dnsplan.Outcome{State: dnsplan.InPlace}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			key := signed()
+			key.Spec.PrivateKeySecretName = "brought-along"
+			key.Status.RecordState, key.Status.PublishedTime, key.Status.UsableTime = v1alpha1.RecordPublished, nil, nil
+			d := decision{status: key.Status}
+			d.publishedAt(observation{key: key, outcome: &c.outcome}, now)
+			if d.status.PublishedTime == nil || (d.status.UsableTime != nil) != c.usable {
+				t.Errorf("published at %v, usable at %v", d.status.PublishedTime, d.status.UsableTime)
+			}
+		})
 	}
 }

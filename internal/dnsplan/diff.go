@@ -201,7 +201,7 @@ func decide(w Wish, set dnsrecord.Set, m Marker) (*Change, Outcome) {
 		o.Replaced = foreign[0]
 	}
 	if len(rel) == 1 && rel[0] == w.Value {
-		return nil, Outcome{State: InPlace}
+		return nil, Outcome{State: InPlace, Adopted: len(foreign) > 0}
 	}
 	return change(w, set, rel), o
 }

@@ -332,3 +332,22 @@ func ExamplePlan() {
 	fmt.Printf("%s: %q becomes %q, TTL %d\n", changes[0].Name, changes[0].Delete, changes[0].Add, changes[0].TTL)
 	// Output: example.org: ["v=spf1 -all"] becomes ["v=spf1 mx -all"], TTL 3600
 }
+
+func TestARecordThatNobodyHerePublishedIsToldApart(t *testing.T) {
+	w := Wish{Name: "m1._domainkey.example.org", Type: dnsrecord.TXT, Kind: Exclusive, Value: "v=DKIM1; p=MII", Adoption: Identical}
+	seen := map[Key]dnsrecord.Set{w.Key(): {Name: w.Name, Type: w.Type, Values: []string{w.Value}}}
+	for name, c := range map[string]struct {
+		marker  Marker
+		ours    []string
+		adopted bool
+	}{
+		"it stood there":         {adopted: true},
+		"the marker lists it":    {marker: Marker{Digests: []string{Digest(w.Name, w.Type, w.Value)}}},
+		"the status tells of it": {ours: []string{w.Value}},
+	} {
+		w.Ours = c.ours
+		if _, out := Plan(seen, c.marker, []Wish{w}); out[0].State != InPlace || out[0].Adopted != c.adopted {
+			t.Errorf("%s: %+v", name, out[0])
+		}
+	}
+}

@@ -85,6 +85,8 @@ type Outcome struct {
 	State OutcomeState
 	// Changed: a change was planned (from Plan) or made (from the queue).
 	Changed bool
+	// Adopted: the record stood there as wanted, and nobody here had published it.
+	Adopted bool
 	// Found are the values that stood there and are not the wanted one, sorted.
 	Found []string
 	// Replaced is the value of someone else that was replaced under Always.
