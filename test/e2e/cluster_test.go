@@ -63,7 +63,7 @@ func (e *environment) kubectlApply(t *testing.T, manifest string) {
 }
 
 // mailDomain waits until a MailDomain is as wanted and returns it.
-func (e *environment) mailDomain(t *testing.T, name, what string, is func(*v1alpha1.MailDomain) bool) *v1alpha1.MailDomain {
+func (e *environment) mailDomain(t *testing.T, namespace, name, what string, is func(*v1alpha1.MailDomain) bool) *v1alpha1.MailDomain {
 	t.Helper()
 	d := &v1alpha1.MailDomain{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}}
 	e.await(t, d, what, func() bool { return is(d) })

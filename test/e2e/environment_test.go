@@ -85,6 +85,15 @@ func (e *environment) stop() error {
 	return errors.Join(errs...)
 }
 
+// clean leaves the transcript and the logs, but neither programs nor keys.
+func (e *environment) clean() {
+	for _, name := range []string{"bin", "named", "milter", "kubeconfig", "named-world", "named-primary", "named-secondary", "postfix/queue", "postfix/data"} {
+		if err := os.RemoveAll(filepath.Join(e.dir, name)); err != nil {
+			fmt.Fprintln(os.Stderr, "clean up:", err)
+		}
+	}
+}
+
 func (e *environment) makeDir(context.Context) (err error) {
 	if e.dir, err = os.MkdirTemp("", "maildomain-e2e-"); err != nil {
 		return err
@@ -138,7 +147,7 @@ func (e *environment) startAPI(ctx context.Context) error {
 	if e.Client, err = client.New(e.api.Config, client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
-	for _, name := range []string{namespace, operatorNamespace} {
+	for _, name := range []string{namespace, operatorNamespace, troubleNamespace, stormNamespace} {
 		if err := e.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
 			return err
 		}
@@ -146,7 +155,7 @@ func (e *environment) startAPI(ctx context.Context) error {
 	if err := e.grant(ctx); err != nil {
 		return fmt.Errorf("grant the operator its rights: %w", err)
 	}
-	return e.provider(ctx, "bind", bind.Primary, e.dns.Secret)
+	return e.provider(ctx, namespace, "bind", bind.Primary, e.dns.Secret)
 }
 
 // grant gives the operator exactly the rights of config/rbac, and writes a kubeconfig that has no others.
@@ -242,7 +251,7 @@ func (e *environment) startMail(ctx context.Context) (err error) {
 }
 
 // provider writes a DNSProvider and the Secret with its TSIG key. Without zones they are found in the DNS.
-func (e *environment) provider(ctx context.Context, name string, server netip.Addr, tsig string, zones ...string) error {
+func (e *environment) provider(ctx context.Context, namespace, name string, server netip.Addr, tsig string, zones ...string) error {
 	zoneList := "[" + strings.Join(zones, ", ") + "]"
 	return e.apply(ctx, fmt.Sprintf(`apiVersion: v1
 kind: Secret

@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 			code = max(code, 1)
 		}
 		if world.dir != "" {
+			world.clean()
 			fmt.Println("transcript and logs:", world.dir)
 		}
 		return code

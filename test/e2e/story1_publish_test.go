@@ -34,7 +34,7 @@ var foreign = []string{
 
 // zones are all that the stories need.
 func zones() []bind.Zone {
-	names := []string{acme}
+	names := slices.Concat([]string{acme}, troubleZones(), stormZones())
 	var all []bind.Zone
 	for _, name := range names {
 		all = append(all, bind.Zone{Name: name, Records: foreign})
@@ -81,7 +81,7 @@ func readyAcme(t *testing.T) (*environment, *v1alpha1.MailDomain) {
 		acmeZone.before = before
 		e.kubectlApply(t, acmeManifest)
 	})
-	d := e.mailDomain(t, "acme", "Ready and signing", func(d *v1alpha1.MailDomain) bool {
+	d := e.mailDomain(t, namespace, "acme", "Ready and signing", func(d *v1alpha1.MailDomain) bool {
 		return ready(d) && signs(d, v1alpha1.AlgorithmRSA, v1alpha1.AlgorithmEd25519)
 	})
 	e.tell(t, "$ kubectl -n mail describe maildomain acme\n%s", describe(d))

@@ -86,7 +86,7 @@ func Start(ctx context.Context, dir string, zones []Zone) (*World, error) {
 		files  map[string]string
 		target **process.Process
 	}{
-		{"named-world", worldFiles(zones), &w.world},
+		{"named-world", w.worldFiles(zones), &w.world},
 		{"named-primary", w.primaryFiles(zones), &w.primary},
 		{"named-secondary", secondaryFiles(zones), &w.second},
 	}

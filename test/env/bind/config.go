@@ -34,7 +34,7 @@ options {
 }
 
 // worldFiles are root, TLD and resolver: one process whose views differ by the address that is asked.
-func worldFiles(zones []Zone) map[string]string {
+func (w *World) worldFiles(zones []Zone) map[string]string {
 	root := soa(".") + `
 .            NS  a.root.
 a.root.      A   ` + Root.String() + `
@@ -47,7 +47,8 @@ a.nic.` + TLD + `. A ` + TLDServer.String() + "\n"
 	hints := ". 3600 NS a.root.\na.root. 3600 A " + Root.String() + "\n"
 	return map[string]string{
 		"root.zone": root, "tld.zone": tld, "hints": hints,
-		"named.conf": options("max-ncache-ttl 1;", Resolver, Root, TLDServer) + fmt.Sprintf(`
+		// It knows the operator's key, as any server may: what it does not have are the zones.
+		"named.conf": options("max-ncache-ttl 1;", Resolver, Root, TLDServer) + keyClause(OperatorKey, w.Secret) + fmt.Sprintf(`
 view root { match-destinations { %s; }; recursion no; zone "." { type primary; file "root.zone"; }; };
 view tld { match-destinations { %s; }; recursion no; zone "%s" { type primary; file "tld.zone"; }; };
 view resolver { match-destinations { any; }; recursion yes; allow-recursion { any; }; zone "." { type hint; file "hints"; }; };
