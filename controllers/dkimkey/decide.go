@@ -68,7 +68,7 @@ func (d *decision) keyPair(seen observation, suspended bool) {
 		d.status.PublicKeySHA256, d.status.Bits = seen.pair.PublicKeySHA256(), bitsOf(seen.pair)
 		d.mark = !keysecret.Marked(seen.secret, seen.key) && !suspended
 	case seen.secret != nil: // the finding is there already
-	case known && seen.signs():
+	case seen.signs(): // also if the status was lost: another key pair would take the place of one that signs
 		d.restore = !suspended
 		lost(v1alpha1.ReasonKeyLost, "Secret "+keysecret.Name(seen.key)+" is gone; it is written again from the signing Secret", false)
 	case known:

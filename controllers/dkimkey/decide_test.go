@@ -10,7 +10,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
+	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
 )
 
 var now = time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
@@ -77,5 +79,19 @@ func TestOnlyARecordThatStoodThereBeforeIsUsableAtOnce(t *testing.T) {
 				t.Errorf("published at %v, usable at %v", d.status.PublishedTime, d.status.UsableTime)
 			}
 		})
+	}
+}
+
+func TestAKeyThatSignsIsNeverMadeAnew(t *testing.T) {
+	pair, err := dkim.Generate(t.Context(), dkim.Ed25519, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := signed()
+	key.Status = v1alpha1.DKIMKeyStatus{} // lost, and the Secret with it
+	d := decision{status: key.Status}
+	d.keyPair(observation{key: key, hasPlace: true, signed: keydir.Key{Selector: "m1", Pair: pair}}, false)
+	if d.makePair || !d.restore {
+		t.Errorf("makes a pair: %v, restores: %v", d.makePair, d.restore)
 	}
 }

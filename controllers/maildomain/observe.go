@@ -207,10 +207,11 @@ func (r *Reconciler) pair(ctx context.Context, key *v1alpha1.DKIMKey) (dkim.KeyP
 	return pair, err
 }
 
-// signedBy is the private key that signers use under the key's selector, if it is the very one; zero otherwise.
+// signedBy is the private key that signers use under the key's selector, if it is the very one; zero otherwise. A key
+// whose status was lost, as in a restore, says nothing against it: it signs on until its controller has read it again.
 func signedBy(signing keydir.Domain, key *v1alpha1.DKIMKey) dkim.KeyPair {
 	for _, k := range signing.Keys {
-		if k.Selector == key.Spec.Selector && k.Pair.PublicKeySHA256() == key.Status.PublicKeySHA256 {
+		if known := key.Status.PublicKeySHA256; k.Selector == key.Spec.Selector && (known == "" || k.Pair.PublicKeySHA256() == known) {
 			return k.Pair
 		}
 	}
