@@ -157,9 +157,14 @@ func (p Policy) judge(reason Reason, t *Table, domains []dnsrecord.Name, entry *
 		e := t.Find(d)
 		return e != nil && e.Required
 	})
+	unknown := len(domains) == 0 || slices.ContainsFunc(domains, func(d dnsrecord.Name) bool { return t.Find(d) == nil })
 	// A domain that is not required yet flows as it did before.
 	if reason == ReasonUnlistedSender && !required {
 		action = Accept
+	}
+	// What nobody knows may be required by the part of the tree that is missing.
+	if action == Accept && unknown && t.Blind != "" {
+		return p.Failure(ReasonNoTree, nil)
 	}
 	// A bounce that is refused for good is lost without a word to anybody (RFC 5321 §4.5.5).
 	if action == Reject && f.nullSender {

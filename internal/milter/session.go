@@ -224,8 +224,8 @@ func (c *session) end(ctx context.Context, data []byte) error {
 // answer sends a result.
 func (c *session) answer(r result) error {
 	out := c.out[:0]
-	switch r.decision.Action {
-	case Tempfail, Reject:
+	switch r.decision.Action { //nolint:exhaustive // Only a word of these two lets a message go; silence would make the MTA wait.
+	default:
 		out = appendPacket(out, resReplyCode, r.decision.Reply(), "\x00")
 	case Sign, Accept:
 		// Each goes to the very top, so the last sent is the first of the message.
@@ -286,8 +286,9 @@ func (c *session) caught(ctx context.Context, code command, fault any) error {
 	s.cfg.Metrics.panics.Inc()
 	s.cfg.Log.Error("caught a fault of the program", "command", string(code), "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
 	if code != cmdEnd {
-		if c.message == nil {
-			return errPanic // Nothing that waits for an answer of ours but the MTA, which fails closed by itself.
+		// An answer that the MTA does not wait for would be taken for that to the next end: the MTA fails closed by itself.
+		if _, answered := noReply[code]; !answered || c.message == nil {
+			return errPanic
 		}
 		c.message.failed = true
 		return c.goOn(code)

@@ -5,8 +5,10 @@ package milter
 
 import (
 	"crypto"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"runtime"
 	"strings"
@@ -231,6 +233,39 @@ func TestOneMissingDirectoryLeavesTheOthersDomainsAlone(t *testing.T) {
 	if reply, _ := r.send(t, miltertest.Message{Raw: from("a@may-be-in-b.example")}); reply.Code() != 451 {
 		t.Errorf("a domain that may be in the missing directory: %+v", reply)
 	}
+	if reply, _ := r.send(t, miltertest.Message{Raw: from("nobody")}); reply.Code() != 550 {
+		t.Errorf("what is refused whatever the directory holds: %+v", reply)
+	}
+}
+
+func TestNoPolicyPassesWhatAMissingDirectoryMayRequire(t *testing.T) {
+	accept := map[Reason]Action{}
+	for _, reason := range PolicyReasons() {
+		accept[reason] = Accept
+	}
+	r := start(t, files(t), func(c *Config) { c.Policy.Actions = accept })
+	messages := map[string]string{
+		"no From field":     "Subject: Hi\r\n\r\n",
+		"a From of nobody":  "From: nobody\r\n\r\n",
+		"two domains":       "From: a@example.org, b@unknown.example\r\n\r\n",
+		"two From fields":   "From: a@unknown.example\r\nFrom: b@unknown.example\r\n\r\n",
+		"an unknown domain": "From: a@unknown.example\r\n\r\n",
+		"two known domains": "From: a@example.org, b@early.example\r\n\r\n",
+	}
+	known := keydir.Source{Dir: "/a", Tree: keydir.Read(files(t, domain(t, "example.org", key(t, "s", ed1)), keydir.Domain{Domain: "early.example"}))}
+	for _, missing := range []bool{false, true} {
+		sources := []keydir.Source{known}
+		if missing {
+			sources = append(sources, keydir.Source{Dir: "/b", Tree: keydir.Load("/none/at/all")})
+		}
+		r.live.Apply(sources, testNow)
+		for name, text := range messages {
+			reply, _ := r.send(t, miltertest.Message{Raw: []byte(text)})
+			if want := !missing || name == "two known domains"; reply.Accepted != want {
+				t.Errorf("%s, a directory missing %v: %+v", name, missing, reply)
+			}
+		}
+	}
 }
 
 // signerFunc replaces the private key of an entry.
@@ -285,6 +320,21 @@ func TestAKeyThatFailsMakesMailWait(t *testing.T) {
 	}
 }
 
+func TestAKeyThatFailsHoldsBackNoMailOfADomainThatIsNotRequired(t *testing.T) {
+	r := start(t, files(t, keydir.Domain{Domain: "example.org", Keys: []keydir.Key{key(t, "s", ed1)}}))
+	r.replaceKey(t, func() ([]byte, error) { return nil, errors.New("token is gone") })
+	reply, out := r.send(t, miltertest.Message{Raw: from("a@example.org")})
+	if !reply.Accepted || len(verdicts(t, out, nil)) > 0 {
+		t.Errorf("%+v\n%s", reply, out)
+	}
+	if n := r.count(t, "messages_total", "accept", string(ReasonKeyFailed)); n != 1 {
+		t.Errorf("%v messages counted", n)
+	}
+	if n := r.count(t, "unsigned_egress_total", string(ReasonKeyFailed)); n != 0 {
+		t.Errorf("%v messages left without a signature that is required", n)
+	}
+}
+
 func TestAFaultOfTheProgramIsCaughtAndFailsClosed(t *testing.T) {
 	r := start(t, files(t, domain(t, "example.org", key(t, "s", ed1))))
 	calls := 0
@@ -302,6 +352,113 @@ func TestAFaultOfTheProgramIsCaughtAndFailsClosed(t *testing.T) {
 	if n := r.count(t, "messages_total", "tempfail", "internal"); n != 2 {
 		t.Errorf("%v messages counted", n)
 	}
+}
+
+// takes hands commands to a session without a socket and returns what it answers, and the error of the last command.
+func takes(t *testing.T, r *rig, c *session, commands ...packet) (string, error) {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	c.conn = ours
+	answers := make(chan string, 1)
+	go func() {
+		text, _ := io.ReadAll(theirs)
+		answers <- string(text)
+	}()
+	var err error
+	for _, p := range commands {
+		err = c.take(t.Context(), p)
+	}
+	_ = ours.Close()
+	return <-answers, err
+}
+
+func TestAFaultInTheMiddleOfAMessageMakesItWait(t *testing.T) {
+	r := start(t, files(t, domain(t, "example.org", key(t, "s", ed1))))
+	c := newSession(r.Server, nil)
+	c.negotiated, c.protocol = true, wanted
+	c.message = &message{} // Without a table, no decision is possible.
+	answers, err := takes(t, r, c, packet{cmdEOH, nil}, packet{cmdBody, []byte("Hi\r\n")}, packet{cmdEnd, nil})
+	if want := raw('y', "451 4.7.0 The signer is not ready; try again later\x00"); err != nil || answers != want {
+		t.Errorf("%q %v", answers, err)
+	}
+	if n := r.count(t, "panics_total"); n != 1 {
+		t.Errorf("%v panics counted", n)
+	}
+}
+
+func TestAFaultIsNeverAnsweredWhereTheMTAWaitsForNoAnswer(t *testing.T) {
+	r := start(t, files(t, domain(t, "example.org", key(t, "s", ed1))))
+	for _, code := range []command{cmdMacro, cmdAbort, cmdQuitNew, cmdQuit} {
+		c := newSession(r.Server, nil)
+		c.message = &message{}
+		ours, theirs := net.Pipe()
+		c.conn = ours
+		_ = theirs.Close() // An answer is another error.
+		if err := c.caught(t.Context(), code, "boom"); !errors.Is(err, errPanic) {
+			t.Errorf("to %q: %v", code, err)
+		}
+	}
+}
+
+func TestWhatNoDecisionAllowsIsRefused(t *testing.T) {
+	r := start(t, files(t), func(c *Config) { c.Policy.Actions = map[Reason]Action{ReasonNoFrom: "drop"} })
+	r.live.Apply(source(files(t, domain(t, "example.org", key(t, "s", ed1)))), testNow)
+	if reply, _ := r.send(t, miltertest.Message{Raw: []byte("Subject: Hi\r\n\r\n")}); reply.Code() != 451 {
+		t.Errorf("%+v", reply)
+	}
+}
+
+func TestNothingOfAnSMTPSessionOutlivesIt(t *testing.T) {
+	listed := domain(t, "example.org", key(t, "s", ed1))
+	listed.Senders = &keydir.Senders{Logins: []string{"alice"}, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
+	r := start(t, files(t, listed))
+	fields, body := miltertest.Split(from("a@example.org"))
+	for name, begin := range map[string]func(*miltertest.Conn) error{
+		"a client": func(c *miltertest.Conn) error { return c.Begin(addr(t, "192.0.2.1")) },
+		"a login of the connection": func(c *miltertest.Conn) error {
+			return errors.Join(c.Macros('C', "{auth_authen}", "alice"), c.Command('C', []byte("h\x00U")))
+		},
+	} {
+		for _, ended := range []bool{false, true} {
+			c := r.dial(t, miltertest.Options{})
+			if err := begin(c); err != nil {
+				t.Fatal(err)
+			}
+			if ended { // And the next one says nothing of itself.
+				if err := c.NewSession(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := c.Envelope(miltertest.Message{}); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Header("From", " a@example.org"); err != nil {
+				t.Fatal(err)
+			}
+			if reply, _, err := c.End(fields, body); err != nil || reply.Accepted == ended {
+				t.Errorf("%s, ended %v: %+v %v", name, ended, reply, err)
+			}
+		}
+	}
+}
+
+func TestASecondMailBeginsAnotherMessage(t *testing.T) {
+	r := start(t, files(t, domain(t, "example.org", key(t, "s", ed1))))
+	c := r.dial(t, miltertest.Options{})
+	for _, step := range []func() error{
+		func() error { return c.Begin(netip.Addr{}) },
+		func() error { return c.Envelope(miltertest.Message{}) },
+		func() error { return c.Header("From", " mallory@evil.example") },
+	} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reply, out, err := c.Send(miltertest.Message{Raw: from("a@example.org")}) // Without an abort.
+	if err != nil || !reply.Accepted {
+		t.Fatalf("%+v %v", reply, err)
+	}
+	mustVerify(t, out, 1, map[string]int{"s": ed1})
 }
 
 func TestAHeaderTooLargeToSignWaits(t *testing.T) {

@@ -88,6 +88,9 @@ func TestADomainThatWasNeverReadMakesItsMailWait(t *testing.T) {
 			t.Errorf("%s: %+v", author, reply)
 		}
 	}
+	if n := r.count(t, "messages_total", "tempfail", string(ReasonUnread)); n != 2 {
+		t.Errorf("%v messages counted", n)
+	}
 	if reply, out := r.send(t, miltertest.Message{Raw: from("a@example.net")}); !reply.Accepted || len(verdicts(t, out, nil)) != 1 {
 		t.Errorf("another domain: %+v", reply)
 	}
