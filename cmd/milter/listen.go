@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // listenAddress is where a listener listens.
@@ -89,8 +90,11 @@ func removeStale(ctx context.Context, path string) error {
 	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", path)
-	if err == nil {
+	switch {
+	case err == nil:
 		return errors.Join(fmt.Errorf("%s is served by another process", path), conn.Close())
+	case !errors.Is(err, syscall.ECONNREFUSED): // Such as EAGAIN: one that is served, and busy.
+		return fmt.Errorf("cannot tell whether %s is still served: %w", path, err)
 	}
 	return os.Remove(path)
 }
