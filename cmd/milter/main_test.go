@@ -7,20 +7,26 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
+	"github.com/maildomain-operator/maildomain-operator/internal/milter"
 	"github.com/maildomain-operator/maildomain-operator/test/env/miltertest"
 )
 
@@ -235,6 +241,93 @@ func TestASocketThatIsTakenOrNoSocketIsRefusedAndAStaleOneReplaced(t *testing.T)
 	}
 	if text, err := os.ReadFile(path); err != nil || string(text) != "precious" {
 		t.Errorf("the file is gone: %q %v", text, err)
+	}
+}
+
+func TestASocketThatIsServedAndBusyIsNotRemoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Close(fd) }()
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	// Nobody accepts: connections queue up, until there is no room for one more.
+	var d net.Dialer
+	for {
+		conn, err := d.DialContext(t.Context(), "unix", path)
+		if err != nil {
+			break
+		}
+		defer conn.Close() //nolint:errcheck // Nothing was written.
+	}
+	if l, err := (listenAddress{"unix", path}).listen(t.Context(), 0o600); err == nil || !strings.Contains(err.Error(), "still served") {
+		t.Errorf("listen: %v %v", l, err)
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Errorf("the socket of another process is gone: %v", err)
+	}
+}
+
+func TestFaultsOfTheTreeAreToldOnce(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "s1")
+	for name, text := range map[string]string{"Example.NET.json": "{}", "example.com.json": "{"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var text bytes.Buffer
+	live := &milter.Live{}
+	metrics := milter.NewMetrics(prometheus.NewRegistry(), milter.Policy{}, live, time.Now)
+	for range 2 {
+		reload(live, metrics, slog.New(slog.NewTextHandler(&text, nil)), keydir.Watcher{Dirs: []string{dir, dir + "/none", dir + "/nowhere"}}.LoadAll())
+	}
+	for _, want := range []string{
+		`msg="fault in the key tree" subject=Example.NET.json`, `msg="fault in the key tree" subject=` + dir + `/none `, `msg="fault in the key tree" subject=` + dir + `/nowhere `,
+		`msg="domain could not be read and its mail waits" domain=example.com`, `msg="key tree is not complete: mail waits"`, `msg=domain domain=example.org`,
+	} {
+		if strings.Count(text.String(), want) != 1 {
+			t.Errorf("%s is not told once in:\n%s", want, &text)
+		}
+	}
+	if n := strings.Count(text.String(), "example.com.json"); n != 1 {
+		t.Errorf("the fault of a domain is told %d times:\n%s", n, &text)
+	}
+}
+
+func TestAMessageOnItsWayOutlivesTheSignalToEnd(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "s1")
+	socket := "unix:" + filepath.Join(t.TempDir(), "sign.sock")
+	log := make(lines, 1000)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	cmd := newCommand(io.Discard, log)
+	cmd.SetArgs([]string{"--sign", socket, "--keys", dir, "--http", ""})
+	go func() { ended <- cmd.ExecuteContext(ctx) }()
+	log.await("signing listener")
+
+	c, err := miltertest.Dial(t.Context(), socket, miltertest.Options{Protocol: miltertest.HeaderLeadSpace}) // Each command is answered.
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.Begin(netip.Addr{}), c.Envelope(miltertest.Message{})); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	log.await("shutting down")
+	if err := c.Header("From", " a@example.org"); err != nil {
+		t.Fatal(err)
+	}
+	reply, _, err := c.End(nil, nil)
+	if err != nil || !reply.Accepted || len(reply.Inserted) != 1 {
+		t.Errorf("%+v %v", reply, err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("the end: %v", err)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -121,10 +122,13 @@ func listenAll(ctx context.Context, s settings) ([]net.Listener, error) {
 
 // reload takes a reading of the key tree and says what it changed.
 func reload(live *milter.Live, metrics *milter.Metrics, log *slog.Logger, sources []keydir.Source) {
-	blind := live.Table().Blind
+	before := live.Table()
 	changes := live.Apply(sources, time.Now())
 	table := live.Table()
 	metrics.Reloaded(table)
+	for _, f := range newFaults(before, table) {
+		log.Error("fault in the key tree", "subject", f.Subject, "fault", f.Message)
+	}
 	for _, c := range changes {
 		switch {
 		case c.Entry == nil:
@@ -138,11 +142,22 @@ func reload(live *milter.Live, metrics *milter.Metrics, log *slog.Logger, source
 		}
 	}
 	switch {
-	case table.Blind != "" && table.Blind != blind:
+	case table.Blind != "" && table.Blind != before.Blind:
 		log.Error("key tree is not complete: mail waits", "why", table.Blind)
-	case table.Blind == "" && blind != "":
+	case table.Blind == "" && before.Blind != "":
 		log.Info("key tree is complete", "domains", len(table.Entries()))
 	}
+}
+
+// newFaults are the faults of directories and files that were not told before; those of domains are among the changes.
+func newFaults(before, now *milter.Table) []milter.Fault {
+	told := map[string]bool{}
+	for _, e := range now.Entries() {
+		told[e.Domain.Domain.String()] = true
+	}
+	return slices.DeleteFunc(slices.Clone(now.Faults), func(f milter.Fault) bool {
+		return told[f.Subject] || slices.Contains(before.Faults, f)
+	})
 }
 
 // keyNames names keys by selector and public hash.
