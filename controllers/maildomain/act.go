@@ -137,15 +137,17 @@ func ours(key *v1alpha1.DKIMKey) bool {
 // see was done.
 func (r *Reconciler) applySigningSecret(ctx context.Context, seen observation, change signingChange) error {
 	name := seen.domain.SigningSecret()
-	data := map[string]any{}
-	for key, content := range change.data {
-		data[key] = base64.StdEncoding.EncodeToString(content)
-	}
 	u := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Secret",
 		"metadata": map[string]any{"name": name, "namespace": seen.domain.Namespace},
-		"data":     data,
 	}}
+	if len(change.data) > 0 {
+		data := map[string]any{}
+		for key, content := range change.data {
+			data[key] = base64.StdEncoding.EncodeToString(content)
+		}
+		u.Object["data"] = data
+	}
 	if !change.leave {
 		u.SetLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedBy, v1alpha1.LabelSecret: v1alpha1.SecretSigning})
 		u.SetFinalizers([]string{v1alpha1.SecretFinalizer})

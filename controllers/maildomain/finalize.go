@@ -6,6 +6,7 @@ package maildomain
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,12 +30,12 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 		return ctrl.Result{}, nil
 	}
 	if seen.claimed && seen.domain.Spec.Deletion() == v1alpha1.DeletionDelete {
-		why, err := r.remove(ctx, seen)
+		left, why, err := r.remove(ctx, seen)
 		if err != nil {
 			return ctrl.Result{}, err
 		}
 		if why != "" {
-			return r.stillRemoving(ctx, seen, why)
+			return r.stillRemoving(ctx, seen, left, why)
 		}
 		r.say(seen.domain, removed, "records, keys and signing keys of %s are gone", seen.name)
 	} else if seen.claimed {
@@ -51,25 +52,33 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 	return ctrl.Result{}, r.patchFinalizer(ctx, seen.domain, controllerutil.RemoveFinalizer)
 }
 
-// remove takes the steps of deletionPolicy Delete, each when the one before is done; it says what is being waited for.
-func (r *Reconciler) remove(ctx context.Context, seen observation) (string, error) {
+// remove takes the steps of deletionPolicy Delete, each when the one before is done. It says what is being waited for,
+// and which records the domain still answers for: one that was withdrawn leaves the status, so that the next step is
+// another one. The queue keeps one submission of each object; two that take turns would never end.
+func (r *Reconciler) remove(ctx context.Context, seen observation) (left []v1alpha1.RecordStatus, why string, err error) {
+	left = slices.DeleteFunc(slices.Clone(seen.domain.Status.Records), func(o v1alpha1.RecordStatus) bool { return o.Purpose == v1alpha1.PurposeDKIM })
 	if seen.secret != nil {
 		if err := r.leaveSigningSecret(ctx, seen); err != nil {
-			return "", err
+			return left, "", err
 		}
 	}
 	if why := r.withdraw(seen, v1alpha1.PurposeDMARC); why != "" {
-		return why, nil
+		return left, why, nil
 	}
+	standing := len(left)
+	left = slices.DeleteFunc(left, func(o v1alpha1.RecordStatus) bool { return o.Purpose == v1alpha1.PurposeDMARC })
 	for i := range seen.keys {
 		if err := r.Client.Delete(ctx, &seen.keys[i]); client.IgnoreNotFound(err) != nil {
-			return "", fmt.Errorf("delete DKIMKey %s: %w", seen.keys[i].Name, err)
+			return left, "", fmt.Errorf("delete DKIMKey %s: %w", seen.keys[i].Name, err)
 		}
 	}
-	if len(seen.keys) > 0 {
-		return fmt.Sprintf("%d DKIMKeys are being deleted", len(seen.keys)), nil
+	switch {
+	case len(seen.keys) > 0:
+		return left, fmt.Sprintf("%d DKIMKeys are being deleted", len(seen.keys)), nil
+	case len(left) > 0 && len(left) < standing:
+		return left, "the other records are removed next", nil
 	}
-	return r.withdraw(seen, ""), nil
+	return left, r.withdraw(seen, ""), nil
 }
 
 // withdraw asks the queue to remove the records of one purpose, or all that are left, and says what it waits for.
@@ -190,12 +199,7 @@ func (r *Reconciler) letGoOfSigningSecret(ctx context.Context, seen observation)
 }
 
 // stillRemoving says what a deleted domain waits for. Whatever ends the wait wakes it.
-func (r *Reconciler) stillRemoving(ctx context.Context, seen observation, why string) (ctrl.Result, error) {
-	d := decision{findings: []readiness.Finding{{Reason: v1alpha1.ReasonDeleting, Message: why}}}
-	for _, record := range seen.domain.Status.Records {
-		if record.Purpose != v1alpha1.PurposeDKIM {
-			d.records = append(d.records, record)
-		}
-	}
+func (r *Reconciler) stillRemoving(ctx context.Context, seen observation, left []v1alpha1.RecordStatus, why string) (ctrl.Result, error) {
+	d := decision{findings: []readiness.Finding{{Reason: v1alpha1.ReasonDeleting, Message: why}}, records: left}
 	return r.report(ctx, seen, d, r.Clock.Now(), nil)
 }
