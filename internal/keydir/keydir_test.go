@@ -183,6 +183,7 @@ func TestAFaultStaysItsDomainsOwn(t *testing.T) {
 		{"a file in a folder", document(`{"selector":"a","algorithm":"rsa-sha256","file":"sub/k.pem"}`), "not the name of a file beside"},
 		{"a folder as a file", document(`{"selector":"a","algorithm":"rsa-sha256","file":"sub"}`), "not a regular file"},
 		{"a file too large", document(`{"selector":"a","algorithm":"rsa-sha256","file":"large.pem"}`), "larger than"},
+		{"too many keys", document(strings.Repeat(`{"selector":"a"},`, maxKeys) + `{"selector":"a"}`), "33 keys are more than the 32"},
 		{"a network that is none", `{"version":1,"domain":"bad.example","required":true,"senders":{"networks":["192.0.2.0"]}}`, "network"},
 		{"a login that admits all", `{"version":1,"domain":"bad.example","required":true,"senders":{"logins":["*"]}}`, "leave senders out"},
 	}
@@ -233,6 +234,10 @@ func TestAnEmptyDirectoryIsEmptyAndAMissingOneUnreadable(t *testing.T) {
 
 func TestEncodeRefusesWhatCannotBeRead(t *testing.T) {
 	keys := pairs(t)
+	var many []Key
+	for i := range maxKeys + 1 {
+		many = append(many, Key{fmt.Sprintf("s%d", i), keys[1]})
+	}
 	long := dnsrecord.Name(strings.Repeat(strings.Repeat("a", 60)+".", 4) + "example")
 	tests := []struct {
 		name string
@@ -241,6 +246,7 @@ func TestEncodeRefusesWhatCannotBeRead(t *testing.T) {
 	}{
 		{"a key that is none", Domain{Domain: "example.org", Keys: []Key{{Selector: "s"}}}, "selector s has no key"},
 		{"a selector twice", Domain{Domain: "example.org", Keys: []Key{{"s", keys[0]}, {"s", keys[1]}}}, "listed twice"},
+		{"more keys than are read", Domain{Domain: "example.org", Keys: many}, "33 keys are more than the 32"},
 		{"a domain that is none", Domain{Domain: "localhost"}, "localhost"},
 		{"an empty login", Domain{Domain: "example.org", Senders: &Senders{Logins: []string{""}}}, "login is empty"},
 		{"a network that is none", Domain{Domain: "example.org", Senders: &Senders{Networks: make([]netip.Prefix, 1)}}, "network is not valid"},

@@ -30,6 +30,8 @@ const (
 	keySuffix      = ".pem"
 	// maxDataKey is the length of the longest key in the data of a Secret.
 	maxDataKey = 253
+	// maxKeys bounds the keys of one domain, since each signs every message.
+	maxKeys = 32
 )
 
 // Domain is one mail domain and the keys that sign for it now.
@@ -142,8 +144,11 @@ type keyDocument struct {
 	File      string `json:"file"`
 }
 
-// checkKeys refuses selectors that cannot be used or are there twice.
+// checkKeys refuses selectors that cannot be used, are there twice or are too many.
 func checkKeys(selectors []string) error {
+	if len(selectors) > maxKeys {
+		return fmt.Errorf("%d keys are more than the %d that a domain may have", len(selectors), maxKeys)
+	}
 	for i, s := range selectors {
 		if err := dkim.CheckSelector(s); err != nil {
 			return err

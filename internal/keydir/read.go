@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/netip"
 	"slices"
@@ -18,8 +19,7 @@ import (
 
 const (
 	maxDocument = 1 << 20 // a Secret holds no more
-	maxKeyFile  = 64 << 10
-	maxKeys     = 32 // of one domain
+	maxKeyFile  = dkim.MaxPEM
 )
 
 // Tree is what one directory says.
@@ -116,9 +116,6 @@ func parseDocument(text []byte) (document, error) {
 	if doc.Required == nil {
 		return document{}, errors.New("required is missing: true or false must be said")
 	}
-	if len(doc.Keys) > maxKeys {
-		return document{}, fmt.Errorf("%d keys are more than the %d that are read", len(doc.Keys), maxKeys)
-	}
 	selectors := make([]string, len(doc.Keys))
 	for i, k := range doc.Keys {
 		selectors[i] = k.Selector
@@ -214,9 +211,18 @@ func readFile(fsys fs.FS, name string, limit int64) ([]byte, error) {
 	case info.Size() > limit:
 		return nil, fmt.Errorf("file %s is larger than %d octets", dnsrecord.Quote(name), limit)
 	}
-	text, err := fs.ReadFile(fsys, name)
+	file, err := fsys.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("file %s cannot be read: %w", dnsrecord.Quote(name), err)
+	}
+	defer file.Close()
+	// The file may have changed since it was looked at: the limit holds all the same.
+	text, err := io.ReadAll(io.LimitReader(file, limit+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("file %s cannot be read: %w", dnsrecord.Quote(name), err)
+	case int64(len(text)) > limit:
+		return nil, fmt.Errorf("file %s is larger than %d octets", dnsrecord.Quote(name), limit)
 	}
 	return text, nil
 }

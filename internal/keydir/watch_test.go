@@ -5,6 +5,7 @@ package keydir
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -96,6 +97,34 @@ func TestTheWatcherSeesADirectoryThatComesLater(t *testing.T) {
 	await(t, readings, "s1")
 	swap(t, dir, "..2026_08_02", encode(t, "s2", keys[1]))
 	await(t, readings, "s2")
+}
+
+func TestASwapWhileADirectoryIsReadMakesNoFault(t *testing.T) {
+	keys := pairs(t)
+	data := []map[string][]byte{encode(t, "s0", keys[0]), encode(t, "s1", keys[1])}
+	dir := t.TempDir()
+	swap(t, dir, "..0", data[0])
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			tree := Load(dir)
+			if d := tree.Domains["example.org"]; len(tree.Problems) > 0 || tree.Unreadable == nil && len(d.Keys) != 1 {
+				t.Errorf("read in a swap: %+v", tree)
+				return
+			}
+		}
+	}()
+	for i := range 300 {
+		swap(t, dir, fmt.Sprintf("..%d", i+1), data[(i+1)%2])
+	}
+	close(stop)
+	<-done
 }
 
 func TestThePeriodicReadNeedsNoEvent(t *testing.T) {
