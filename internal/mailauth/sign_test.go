@@ -133,6 +133,50 @@ func TestASignatureLooksAsItShould(t *testing.T) {
 	}
 }
 
+func TestWhichFieldsAreSigned(t *testing.T) {
+	keys, _ := testKeys(t)
+	classes := []struct {
+		names          string
+		absent, single int // how often h= names it
+	}{
+		{"From To Cc Subject Reply-To", 1, 2},
+		{"Sender Date Message-ID MIME-Version Content-Type Content-Transfer-Encoding In-Reply-To References", 0, 2},
+		{"List-Id List-Unsubscribe List-Unsubscribe-Post List-Subscribe List-Post List-Owner List-Help List-Archive", 0, 1},
+		{"Resent-Date Resent-From Resent-Sender Resent-To Resent-Cc Resent-Message-ID", 0, 1},
+		{"Bcc Resent-Bcc Return-Path Received DKIM-Signature Authentication-Results ARC-Seal X-Any Comments", 0, 0},
+	}
+	for _, class := range classes {
+		for name := range strings.FieldsSeq(class.names) {
+			fields := []testField{{"From", " a@example.org"}}
+			if name != "From" {
+				fields = append(fields, testField{strings.ToUpper(name), " x"})
+			}
+			value := strings.NewReplacer("\r\n\t", "", " ", "").Replace(signed(t, fields, "", keys[1:], Options{Now: testNow})[0].value)
+			_, list, _ := strings.Cut(value, ";h=")
+			list, _, _ = strings.Cut(list, ";")
+			counts := map[string]int{}
+			for n := range strings.SplitSeq(list, ":") {
+				counts[n]++
+			}
+			for _, other := range classes {
+				for n := range strings.FieldsSeq(other.names) {
+					want := other.absent
+					if n == name || n == "From" {
+						want = other.single
+					}
+					if counts[n] != want {
+						t.Errorf("with one %s, h= names %s %d times, not %d: %s", name, n, counts[n], want, list)
+					}
+					delete(counts, n)
+				}
+			}
+			if len(counts) > 0 {
+				t.Errorf("with one %s, h= names %v too", name, counts)
+			}
+		}
+	}
+}
+
 func TestSignaturesVerifyWhateverTheHeaderHolds(t *testing.T) {
 	keys, lookup := testKeys(t)
 	from := testField{"From", " Alice <alice@example.org>"}
