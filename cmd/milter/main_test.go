@@ -261,7 +261,7 @@ func TestASocketThatIsServedAndBusyIsNotRemoved(t *testing.T) {
 		if err != nil {
 			break
 		}
-		defer conn.Close() //nolint:errcheck // Nothing was written.
+		defer conn.Close()
 	}
 	if l, err := (listenAddress{"unix", path}).listen(t.Context(), 0o600); err == nil || !strings.Contains(err.Error(), "still served") {
 		t.Errorf("listen: %v %v", l, err)

@@ -355,7 +355,7 @@ func TestAFaultOfTheProgramIsCaughtAndFailsClosed(t *testing.T) {
 }
 
 // takes hands commands to a session without a socket and returns what it answers, and the error of the last command.
-func takes(t *testing.T, r *rig, c *session, commands ...packet) (string, error) {
+func takes(t *testing.T, c *session, commands ...packet) (string, error) {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	c.conn = ours
@@ -377,7 +377,7 @@ func TestAFaultInTheMiddleOfAMessageMakesItWait(t *testing.T) {
 	c := newSession(r.Server, nil)
 	c.negotiated, c.protocol = true, wanted
 	c.message = &message{} // Without a table, no decision is possible.
-	answers, err := takes(t, r, c, packet{cmdEOH, nil}, packet{cmdBody, []byte("Hi\r\n")}, packet{cmdEnd, nil})
+	answers, err := takes(t, c, packet{cmdEOH, nil}, packet{cmdBody, []byte("Hi\r\n")}, packet{cmdEnd, nil})
 	if want := raw('y', "451 4.7.0 The signer is not ready; try again later\x00"); err != nil || answers != want {
 		t.Errorf("%q %v", answers, err)
 	}

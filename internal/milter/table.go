@@ -149,11 +149,19 @@ func (rs readings) add(name dnsrecord.Name, r reading) {
 	rs[name] = r
 }
 
-// keep makes the domains of a directory stay as they were, unless another has them now.
-func (rs readings) keep(old *Table, dir string, why error) {
+// keep makes the domains of directories that are there and cannot be read stay
+// as they were: too many open files must not stop the mail of good keys. What
+// another directory has now is that one's.
+func (rs readings) keep(old *Table, sources []keydir.Source) {
+	why := map[string]error{}
+	for _, s := range sources {
+		if err := s.Tree.Unreadable; err != nil && !errors.Is(err, fs.ErrNotExist) {
+			why[s.Dir] = err
+		}
+	}
 	for name, e := range old.entries {
-		if _, elsewhere := rs[name]; e.dir == dir && !elsewhere {
-			rs[name] = reading{fault: why.Error(), dir: dir}
+		if _, elsewhere := rs[name]; why[e.dir] != nil && !elsewhere {
+			rs[name] = reading{fault: why[e.dir].Error(), dir: e.dir}
 		}
 	}
 }
@@ -182,12 +190,7 @@ func (l *Live) collect(old, next *Table, sources []keydir.Source) readings {
 			}
 		}
 	}
-	for _, s := range sources {
-		// Not missing, but for a moment not to be read: too many open files must not stop the mail of good keys.
-		if err := s.Tree.Unreadable; err != nil && !errors.Is(err, fs.ErrNotExist) {
-			found.keep(old, s.Dir, err)
-		}
-	}
+	found.keep(old, sources)
 	return found
 }
 
