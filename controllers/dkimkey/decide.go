@@ -110,12 +110,10 @@ func (d *decision) publication(seen observation, now time.Time, suspended bool) 
 
 	persisted := before != nil && before.Value == after.Value
 	d.recheck = before != nil && before.State != v1alpha1.RecordDrifted && after.State == v1alpha1.RecordDrifted
-	if again, look := evidence.AskAgain(after, seen.answeredAt, seen.verdict, now); again {
-		d.recheck = !suspended
-	} else {
-		d.look(look)
-	}
-	d.submit = persisted && desired.NeedsProvider(after) && !suspended
+	again, look := evidence.AskAgain(after, seen.answeredAt, seen.verdict, now)
+	d.look(look)
+	d.recheck = (d.recheck || again) && !suspended
+	d.submit = persisted && evidence.NeedsProvider(after, seen.outcome != nil, seen.verdict) && !suspended
 	d.watch = desired.Published(after) || after.State == v1alpha1.RecordDrifted || seen.place.Manual ||
 		after.State == v1alpha1.RecordConflict && seen.place.Policy.Mode != dnscheck.Recursive
 	if seen.failure != nil && desired.NeedsProvider(after) {

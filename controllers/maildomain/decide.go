@@ -18,6 +18,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
 	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
@@ -247,8 +248,10 @@ func (d *decision) publication(seen observation, now time.Time, writes bool) {
 		after := recordAfter(seen, record, last, now)
 		d.records = append(d.records, after)
 		persisted = persisted && known(last, after)
-		d.submit = d.submit || record.Hold == "" && desired.NeedsProvider(after)
-		d.recheck = d.recheck || drifted(last, after) || d.conflictMayBeOver(seen, record, after, now)
+		_, answered := seen.outcomes[dnsplan.Key{Name: record.Name, Type: record.Type}]
+		d.submit = d.submit || record.Hold == "" && evidence.NeedsProvider(after, answered, seen.verdicts[evidence.Target(record)])
+		d.recheck = d.recheck || drifted(last, after)
+		d.recheck = d.askAgain(seen, record, after, now) || d.recheck
 		if seen.hasPlace && worthALook(seen, record, after) {
 			d.watch = append(d.watch, evidence.Target(record))
 		}
@@ -270,11 +273,9 @@ func drifted(last *v1alpha1.RecordStatus, after v1alpha1.RecordStatus) bool {
 	return last != nil && last.State != v1alpha1.RecordDrifted && after.State == v1alpha1.RecordDrifted
 }
 
-func (d *decision) conflictMayBeOver(seen observation, record desired.Record, after v1alpha1.RecordStatus, now time.Time) bool {
+func (d *decision) askAgain(seen observation, record desired.Record, after v1alpha1.RecordStatus, now time.Time) bool {
 	again, look := evidence.AskAgain(after, seen.answeredAt, seen.verdicts[evidence.Target(record)], now)
-	if !again {
-		d.look(look)
-	}
+	d.look(look)
 	return again
 }
 

@@ -78,18 +78,34 @@ func Answer(submission dnsprovider.Submission, result dnsprovider.Result, ok boo
 	return outcomes
 }
 
-// conflictPatience is how long a conflict is left alone before the provider is asked again.
-const conflictPatience = 5 * time.Minute
+// patience is how long an answer of the provider is taken for true although the record is in conflict, or the
+// authoritative servers lack it.
+const patience = 5 * time.Minute
 
-// AskAgain tells whether a conflict may be over, and when to think again. The queue does not ask on its own: somebody
-// else's record goes away when somebody else acts, which the authoritative servers show.
+// AskAgain tells whether the provider has to be asked once more, and when to think again. The queue does not ask on its
+// own. Somebody else's record goes away when somebody else acts, which the authoritative servers show if they are
+// looked at; and a record can be lost at the provider before the world has seen it.
 func AskAgain(r v1alpha1.RecordStatus, answered time.Time, verdict dnscheck.Verdict, now time.Time) (bool, time.Time) {
-	if r.State != v1alpha1.RecordConflict || answered.IsZero() {
+	conflict := r.State == v1alpha1.RecordConflict
+	if answered.IsZero() || !conflict && !missing(r, verdict) {
 		return false, time.Time{}
 	}
-	cleared := verdict.SweptAt.After(answered) && (verdict.State == dnscheck.Lacking || verdict.State == dnscheck.Verified)
-	again := answered.Add(conflictPatience)
-	return cleared || !now.Before(again), again
+	cleared := conflict && verdict.SweptAt.After(answered) && (verdict.State == dnscheck.Lacking || verdict.State == dnscheck.Verified)
+	if again := answered.Add(patience); !cleared && now.Before(again) {
+		return false, again
+	}
+	return true, now.Add(patience)
+}
+
+// NeedsProvider tells whether the provider has to be asked about a record at all: in the steady state it is not. That a
+// record is there by the word of an earlier process alone does not count where the servers lack it.
+func NeedsProvider(r v1alpha1.RecordStatus, answered bool, verdict dnscheck.Verdict) bool {
+	return desired.NeedsProvider(r) || !answered && missing(r, verdict)
+}
+
+// missing: the provider had it, and a server answers with authority that it is not there.
+func missing(r v1alpha1.RecordStatus, verdict dnscheck.Verdict) bool {
+	return r.State == v1alpha1.RecordPublished && world(verdict) == desired.LacksIt
 }
 
 // Wish asks the queue for a record; nothing is overwritten but what adoption allows.

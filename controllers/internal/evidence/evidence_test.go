@@ -1,0 +1,59 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package evidence
+
+import (
+	"testing"
+	"time"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
+)
+
+func TestWhenTheProviderIsAskedAgain(t *testing.T) {
+	now := time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	for name, c := range map[string]struct {
+		state    v1alpha1.RecordState
+		answered time.Time
+		verdict  dnscheck.Verdict
+		again    bool
+		look     time.Time
+	}{
+		"never answered":               {v1alpha1.RecordConflict, time.Time{}, dnscheck.Verdict{}, false, time.Time{}},
+		"a fresh conflict":             {v1alpha1.RecordConflict, ago(time.Minute), dnscheck.Verdict{}, false, now.Add(4 * time.Minute)},
+		"an old conflict":              {v1alpha1.RecordConflict, ago(5 * time.Minute), dnscheck.Verdict{}, true, now.Add(5 * time.Minute)},
+		"the servers saw it go":        {v1alpha1.RecordConflict, ago(time.Minute), dnscheck.Verdict{State: dnscheck.Lacking, SweptAt: now}, true, now.Add(5 * time.Minute)},
+		"it went before the answer":    {v1alpha1.RecordConflict, ago(time.Minute), dnscheck.Verdict{State: dnscheck.Lacking, SweptAt: ago(time.Hour)}, false, now.Add(4 * time.Minute)},
+		"servers that lag":             {v1alpha1.RecordPublished, ago(time.Minute), dnscheck.Verdict{State: dnscheck.Lacking}, false, now.Add(4 * time.Minute)},
+		"lost at the provider":         {v1alpha1.RecordPublished, ago(time.Hour), dnscheck.Verdict{State: dnscheck.Lacking}, true, now.Add(5 * time.Minute)},
+		"servers that cannot be asked": {v1alpha1.RecordPublished, ago(time.Hour), dnscheck.Verdict{State: dnscheck.Unreachable}, false, time.Time{}},
+		"all is well":                  {v1alpha1.RecordVerified, ago(time.Hour), dnscheck.Verdict{State: dnscheck.Verified}, false, time.Time{}},
+	} {
+		again, look := AskAgain(v1alpha1.RecordStatus{State: c.state}, c.answered, c.verdict, now)
+		if again != c.again || !look.Equal(c.look) {
+			t.Errorf("%s: %v, look again %s", name, again, look)
+		}
+	}
+}
+
+func TestAnEarlierProcesssWordDoesNotCountWhereServersLackTheRecord(t *testing.T) {
+	published, lacking := v1alpha1.RecordStatus{State: v1alpha1.RecordPublished}, dnscheck.Verdict{State: dnscheck.Lacking}
+	for name, c := range map[string]struct {
+		record   v1alpha1.RecordStatus
+		answered bool
+		verdict  dnscheck.Verdict
+		want     bool
+	}{
+		"lacking, and not asked by this process": {published, false, lacking, true},
+		"lacking, but just confirmed":            {published, true, lacking, false},
+		"not looked at yet":                      {published, false, dnscheck.Verdict{}, false},
+		"in conflict":                            {v1alpha1.RecordStatus{State: v1alpha1.RecordConflict}, true, lacking, true},
+		"verified":                               {v1alpha1.RecordStatus{State: v1alpha1.RecordVerified}, false, dnscheck.Verdict{State: dnscheck.Verified}, false},
+	} {
+		if got := NeedsProvider(c.record, c.answered, c.verdict); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
