@@ -24,6 +24,7 @@ func TestHeaderFieldsInRelaxedForm(t *testing.T) {
 		{"only white space", "Subject", " \t\r\n ", "subject:"},
 		{"folded with LF alone, as a milter hears it", "Subject", "one\n\ttwo", "subject:one two"},
 		{"8-bit octets stay", "Subject", " gr\xfc\xdfe ", "subject:gr\xfc\xdfe"},
+		{"vertical tab and form feed are no white space (RFC 5234 §B.1)", "Subject", " \va\f\v b\f ", "subject:\va\f\v b\f"},
 		{"upper case only in ASCII", "Ä-X", "y", "Ä-x:y"},
 	}
 	for _, tt := range tests {
