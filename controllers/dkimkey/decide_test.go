@@ -11,6 +11,7 @@ import (
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
 )
@@ -93,5 +94,40 @@ func TestAKeyThatSignsIsNeverMadeAnew(t *testing.T) {
 	d.keyPair(observation{key: key, hasPlace: true, signed: keydir.Key{Selector: "m1", Pair: pair}}, false)
 	if d.makePair || !d.restore {
 		t.Errorf("makes a pair: %v, restores: %v", d.makePair, d.restore)
+	}
+}
+
+func TestAKeyWaitsAsLongAsAnyCacheMayDenyIt(t *testing.T) {
+	at := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: now.Add(d)} }
+	wait := func(d time.Duration) dnscheck.Verdict { return dnscheck.Verdict{State: dnscheck.Verified, Wait: d} }
+	lacked := wait(time.Hour)
+	lacked.LastLacking = now.Add(-5 * time.Minute)
+	for name, c := range map[string]struct {
+		state   v1alpha1.RecordState
+		before  v1alpha1.DKIMKeyStatus
+		verdict dnscheck.Verdict
+		usable  *metav1.Time
+	}{
+		"from now on":                           {v1alpha1.RecordVerified, v1alpha1.DKIMKeyStatus{}, wait(time.Hour), at(time.Hour + time.Second)},
+		"never less than the minimum":           {v1alpha1.RecordVerified, v1alpha1.DKIMKeyStatus{}, wait(time.Minute), at(15*time.Minute + time.Second)},
+		"the longest that was ever seen":        {v1alpha1.RecordVerified, v1alpha1.DKIMKeyStatus{WaitSeconds: 7200}, wait(time.Hour), at(2*time.Hour + time.Second)},
+		"no longer than a cache keeps anything": {v1alpha1.RecordVerified, v1alpha1.DKIMKeyStatus{}, wait(1 << 62), at(maxWait + time.Second)},
+		"from the last moment at which a server lacked it": {
+			v1alpha1.RecordVerified, v1alpha1.DKIMKeyStatus{VerifiedTime: at(-time.Hour)}, lacked, at(55*time.Minute + time.Second),
+		},
+		"a wait that is over is not begun again": {
+			v1alpha1.RecordVerified, v1alpha1.DKIMKeyStatus{VerifiedTime: at(-time.Hour), UsableTime: at(-time.Minute)}, wait(3 * time.Hour), at(-time.Minute),
+		},
+		"a relapse begins it again": {v1alpha1.RecordDrifted, v1alpha1.DKIMKeyStatus{VerifiedTime: at(-time.Hour), UsableTime: at(-time.Minute)}, wait(time.Hour), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			key := &v1alpha1.DKIMKey{Status: c.before}
+			key.Status.RecordState, key.Status.PublishedTime = c.state, at(-2*time.Hour)
+			d := decision{status: key.Status}
+			d.times(observation{key: key, verdict: c.verdict, looked: true}, now, Settings{MinimumWait: 15 * time.Minute})
+			if !d.status.UsableTime.Equal(c.usable) {
+				t.Errorf("usable at %v, want %v", d.status.UsableTime, c.usable)
+			}
+		})
 	}
 }
