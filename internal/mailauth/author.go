@@ -80,6 +80,9 @@ func (s *addressScanner) step(value string, i int) int {
 		return after(end, value)
 	case ' ', '\t', '\r', '\n':
 	case '<':
+		if len(s.angle) > 0 { // A second one without a comma: a reader may show either.
+			s.end()
+		}
 		s.in, s.had, s.angle = true, true, nil
 	case '>':
 		s.in = false
