@@ -64,6 +64,9 @@ func Progress(before *v1alpha1.RecordStatus, want Record, seen Seen, now time.Ti
 		}
 	}
 	after.State, after.Message = nextState(after.State, want, seen)
+	if after.State == v1alpha1.RecordConflict && seen.Provider == NotAsked {
+		after.Message = before.Message // what the provider said holds until it says something else
+	}
 	if seen.Replaced != "" {
 		after.ReplacedValue = readiness.Cut(seen.Replaced, v1alpha1.MaxRecordValueLength)
 	}

@@ -194,6 +194,8 @@ func decide(w Wish, set dnsrecord.Set, m Marker) (*Change, Outcome) {
 		return nil, Outcome{State: Absent, Found: o.Found}
 	case w.Value == "":
 		return change(w, set, mine), o
+	case changedOutside(w, mine, foreign):
+		return change(w, set, rel), o
 	case len(foreign) > 0 && !mayReplace(w, foreign):
 		return nil, Outcome{State: Conflict, Found: sortedSet(rel), Message: explain(w, mine, foreign)}
 	}
@@ -204,6 +206,14 @@ func decide(w Wish, set dnsrecord.Set, m Marker) (*Change, Outcome) {
 		return nil, Outcome{State: InPlace, Adopted: len(foreign) > 0}
 	}
 	return change(w, set, rel), o
+}
+
+// changedOutside says whether our record was changed by somebody: the status says that it stood there, and in its place,
+// alone, stands another. That is drift, and repaired. What stands beside ours is somebody else's, and so is what is left
+// after a conflict: from then on the status does not say any more that ours stood there.
+func changedOutside(w Wish, mine, foreign []string) bool {
+	published := slices.ContainsFunc(w.Ours, func(v string) bool { return v != "" })
+	return published && len(mine) == 0 && len(foreign) == 1 && foreign[0] != "" && foreign[0] != w.Value
 }
 
 // mayReplace says whether the one foreign record may make way. Two are never

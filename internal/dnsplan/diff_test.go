@@ -66,6 +66,19 @@ func TestPlan(t *testing.T) {
 		"two foreign records are a conflict even under Always": {
 			wish: dmarc("b", Always), stands: []string{"a", "c"}, state: Conflict, message: "may hold one such record",
 		},
+		"our record that was changed outside is repaired": {
+			wish: dmarc("ours", Never, "ours"), stands: []string{"changed"}, state: Pending, del: []string{"changed"}, add: []string{"ours"}, ttl: 300,
+		},
+		"our SPF record that was changed outside is repaired": {
+			wish: spf("v=spf1 -all", Never, "v=spf1 -all"), stands: []string{"x", "v=spf1 a"}, state: Pending,
+			del: []string{"v=spf1 a"}, add: []string{"v=spf1 -all"}, ttl: 3600,
+		},
+		"two records where ours stood are a conflict": {
+			wish: dmarc("ours", Never, "ours"), stands: []string{"a", "b"}, state: Conflict, message: `"a", "b"`,
+		},
+		"a changed record of which the marker alone knows is a conflict": {
+			wish: dmarc("ours", Never), stands: []string{"changed"}, listed: []string{"ours"}, state: Conflict,
+		},
 		"a foreign record beside ours is a conflict that shows both": {
 			wish: dmarc("ours", Never, "ours"), stands: []string{"ours", "theirs"}, state: Conflict, message: `"ours", "theirs"`,
 		},

@@ -140,12 +140,12 @@ func (q *Queue) Submit(s Submission) {
 }
 
 // Recheck reads the owner's records again and repairs them, although nothing else
-// is wanted. A retry that waits already is not hurried.
+// is wanted. What was answered before is no answer any more. A retry that waits already is not hurried.
 func (q *Queue) Recheck(o Owner) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if e, ok := q.entries[o]; ok && !e.dirty {
-		e.dirty, e.due = true, time.Time{}
+		e.dirty, e.due, e.answered = true, time.Time{}, false
 		q.dispatch(e)
 	}
 }

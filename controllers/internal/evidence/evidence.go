@@ -7,6 +7,7 @@ package evidence
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
@@ -22,7 +23,7 @@ import (
 func Of(outcome *dnsplan.Outcome, manual bool, verdict dnscheck.Verdict, known bool) desired.Seen {
 	seen := desired.Seen{}
 	if known {
-		seen.World, seen.Message = world(verdict), verdict.Message
+		seen.World, seen.Message = world(verdict), words(verdict)
 	}
 	if outcome == nil {
 		if manual {
@@ -35,6 +36,18 @@ func Of(outcome *dnsplan.Outcome, manual bool, verdict dnscheck.Verdict, known b
 		seen.Message = outcome.Message
 	}
 	return seen
+}
+
+// words are the verdict's, and what was found instead of the record.
+func words(v dnscheck.Verdict) string {
+	if world(v) != desired.LacksIt || len(v.Found) == 0 {
+		return v.Message
+	}
+	found := make([]string, len(v.Found))
+	for i, value := range v.Found {
+		found[i] = dnsrecord.Quote(value)
+	}
+	return v.Message + "; found " + strings.Join(found, ", ")
 }
 
 func provider(state dnsplan.OutcomeState, manual bool) desired.Provider {
