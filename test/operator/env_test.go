@@ -7,6 +7,7 @@ package operator_test
 import (
 	"context"
 	"encoding/base64"
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -42,6 +43,8 @@ var shared = apiserver.Shared{Options: apiserver.Options{ControllerManager: true
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard()) // each bench has a logger of its own
+	flag.Parse()
+	_ = flag.Set("test.parallel", "6") // benches wait more than they compute
 	os.Exit(shared.Main(m))
 }
 
