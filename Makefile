@@ -80,7 +80,7 @@ image: ## Build the images of the manager and the milter (docker, podman or buil
 ##@ Parts
 
 .PHONY: apiserver
-apiserver: ## Have kube-apiserver, etcd and kube-controller-manager in the cache
+apiserver: ## Have kube-apiserver, etcd, kube-controller-manager and kubectl in the cache
 	@$(APISERVER)
 
 .PHONY: kubectl

@@ -2,8 +2,8 @@
 # Copyright The maildomain-operator Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# apiserver.sh [COMPONENT...]: puts a real control plane into the cache: etcd, kube-apiserver and kube-controller-manager
-# when nothing is named (also there: kube-scheduler kubelet kube-proxy kubectl). The tests start them on loopback.
+# apiserver.sh [COMPONENT...]: puts a real control plane into the cache: etcd, kube-apiserver, kube-controller-manager and
+# kubectl when nothing is named (also there: kube-scheduler kubelet kube-proxy). The tests start them on loopback.
 #
 # They are downloaded where dl.k8s.io answers within seconds, else built from the Go modules that hack/k8s/go.mod pins:
 # about three minutes once on two cores, from then on nothing until hack/k8s/go.mod or the Go release changes.
@@ -17,7 +17,7 @@ set -euo pipefail
 pinned
 
 components=("$@")
-[ ${#components[@]} -gt 0 ] || components=(etcd kube-apiserver kube-controller-manager)
+[ ${#components[@]} -gt 0 ] || components=(etcd kube-apiserver kube-controller-manager kubectl)
 
 cd "$ROOT/hack/k8s"
 stamp=$(stamp_of go.mod go.sum)${OPTIMISED:+-optimised}

@@ -68,6 +68,9 @@ func (r *Reconciler) remove(ctx context.Context, seen observation) (left []v1alp
 	standing := len(left)
 	left = slices.DeleteFunc(left, func(o v1alpha1.RecordStatus) bool { return o.Purpose == v1alpha1.PurposeDMARC })
 	for i := range seen.keys {
+		if !seen.keys[i].DeletionTimestamp.IsZero() {
+			continue
+		}
 		if err := r.Client.Delete(ctx, &seen.keys[i]); client.IgnoreNotFound(err) != nil {
 			return left, "", fmt.Errorf("delete DKIMKey %s: %w", seen.keys[i].Name, err)
 		}

@@ -50,6 +50,23 @@ func findAssets(options Options) (string, error) {
 	return assets, nil
 }
 
+// Program returns the path of a binary that lies beside the API server's, else on the PATH. The error says which command
+// brings it.
+func (o Options) Program(name string) (string, error) {
+	assets, err := findAssets(Options{})
+	if err != nil {
+		return "", err
+	}
+	if path, err := exec.LookPath(filepath.Join(assets, name)); err == nil {
+		return path, nil
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("%s is neither in %s nor on the PATH: run hack/apiserver.sh %s: %w", name, assets, name, err)
+	}
+	return path, nil
+}
+
 // moduleRoot returns the folder of go.mod above the working directory: that of
 // a test is its package's.
 func moduleRoot() (string, error) {
