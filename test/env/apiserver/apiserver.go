@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -50,6 +51,8 @@ type Server struct {
 
 	environment *envtest.Environment
 	manager     *process
+	programs    string // scripts that run the binaries; "" for none
+	release     chan struct{}
 }
 
 // Start brings up the processes and installs the CRDs. It returns when objects
@@ -69,6 +72,10 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 		crds = filepath.Join(root, "config", "crd", "bases")
 	}
 
+	programs, err := guard(assets, "etcd", "kube-apiserver", "kube-controller-manager")
+	if err != nil {
+		return nil, err
+	}
 	environment := &envtest.Environment{
 		BinaryAssetsDirectory:    assets,
 		ControlPlaneStartTimeout: startTimeout,
@@ -78,19 +85,29 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 	}
 	// Neither may an environment variable point the tests at somebody's cluster.
 	environment.UseExistingCluster = new(bool)
+	environment.ControlPlane.GetAPIServer().Path = filepath.Join(programs, "kube-apiserver")
 	environment.ControlPlane.GetAPIServer().Out = options.Log
 	environment.ControlPlane.GetAPIServer().Err = options.Log
 	environment.ControlPlane.Etcd = newEtcd(options.Log)
+	environment.ControlPlane.Etcd.Path = filepath.Join(programs, "etcd")
 
-	config, err := environment.Start()
-	server := &Server{Config: config, Kubeconfig: environment.KubeConfig, environment: environment}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start kube-apiserver from %s: %w", assets, err), server.Stop())
+	server := &Server{environment: environment, release: make(chan struct{})}
+	if programs != assets {
+		server.programs = programs
 	}
-	if options.ControllerManager {
-		if server.manager, err = startControllerManager(ctx, assets, server.Kubeconfig, options.Log); err != nil {
-			return nil, errors.Join(err, server.Stop())
+	err = steady(server.release, func() error {
+		var err error
+		if server.Config, err = environment.Start(); err != nil {
+			return fmt.Errorf("start kube-apiserver from %s: %w", assets, err)
 		}
+		server.Kubeconfig = environment.KubeConfig
+		if options.ControllerManager {
+			server.manager, err = startControllerManager(ctx, programs, server.Kubeconfig, options.Log)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, errors.Join(err, server.Stop())
 	}
 	return server, nil
 }
@@ -101,5 +118,10 @@ func (s *Server) Stop() error {
 	if s.manager != nil {
 		err = s.manager.stop()
 	}
-	return errors.Join(err, s.environment.Stop())
+	err = errors.Join(err, s.environment.Stop())
+	close(s.release)
+	if s.programs != "" {
+		err = errors.Join(err, os.RemoveAll(s.programs))
+	}
+	return err
 }
