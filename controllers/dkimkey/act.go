@@ -96,15 +96,12 @@ func describe(pair dkim.KeyPair) string {
 	return fmt.Sprintf("%s key of %d bits", pair.Algorithm(), pair.Bits())
 }
 
-// patchFinalizers writes the finalizers alone, and only onto the version that was read.
-func (r *Reconciler) patchFinalizers(ctx context.Context, key *v1alpha1.DKIMKey) error {
-	before := &v1alpha1.DKIMKey{}
-	if err := r.Client.Get(ctx, client.ObjectKeyFromObject(key), before); err != nil {
-		return client.IgnoreNotFound(err)
-	}
-	after := before.DeepCopy()
-	after.Finalizers = key.Finalizers
-	return r.Client.Patch(ctx, after, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+// patchFinalizer adds or removes our finalizer, and only on the version that was read.
+func (r *Reconciler) patchFinalizer(ctx context.Context, key *v1alpha1.DKIMKey, change func(client.Object, string) bool) error {
+	after := key.DeepCopy()
+	change(after, v1alpha1.Finalizer)
+	err := r.Client.Patch(ctx, after, client.MergeFromWithOptions(key, client.MergeFromWithOptimisticLock{}))
+	return client.IgnoreNotFound(err)
 }
 
 // releaseSecret lets go of the private key's Secret: deleted after its record is gone, else left to whoever made the

@@ -104,7 +104,8 @@ func (d *decision) publication(seen observation, now time.Time, suspended bool) 
 	if !seen.hasPlace {
 		return
 	}
-	after := desired.Progress(before, seen.want, evidence.Of(seen.outcome, seen.place.Manual, seen.verdict, seen.looked), now)
+	known := evidence.Since(before, evidence.Of(seen.outcome, seen.place.Manual, seen.verdict, seen.looked), seen.outcome, seen.answeredAt)
+	after := desired.Progress(before, seen.want, known, now)
 	d.status.Zone, d.status.MarkerGeneration = string(seen.place.Zone), max(d.status.MarkerGeneration, seen.generation)
 	setRecord(&d.status, after)
 

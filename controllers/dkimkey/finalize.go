@@ -30,14 +30,16 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 	if seen.signs() {
 		return r.stillNeeded(ctx, seen, "the signing Secret still holds the key; it goes when another key signs")
 	}
-	remove := seen.holder != nil && seen.holder.Spec.Deletion() == v1alpha1.DeletionDelete
+	// With its MailDomain everything goes at once. A key that a person deletes alone may have signed what is still on its way.
+	remove := seen.holder != nil && !seen.holder.DeletionTimestamp.IsZero() && seen.holder.Spec.Deletion() == v1alpha1.DeletionDelete
 	if remove && seen.key.Status.RecordValue != "" && !abandoned(seen) {
 		gone, why := r.withdraw(seen)
 		if !gone {
 			return r.stillNeeded(ctx, seen, why)
 		}
 	}
-	if err := r.releaseSecret(ctx, seen.key, remove); err != nil {
+	brought := seen.key.Spec.PrivateKeySecretName != "" // by a person, who may have no other copy
+	if err := r.releaseSecret(ctx, seen.key, remove && !brought); err != nil {
 		return ctrl.Result{}, err
 	}
 	if err := r.Claims.Release(ctx, seen.record, holderOf(seen.key)); err != nil {
@@ -50,9 +52,7 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 	} else {
 		r.say(seen.key, keyRetained, "%s and Secret %s stay; a MailDomain or DKIMKey of the same domain takes them up again", seen.record, seen.key.Status.PrivateKeySecretName)
 	}
-	key := seen.key.DeepCopy()
-	controllerutil.RemoveFinalizer(key, v1alpha1.Finalizer)
-	return ctrl.Result{}, r.patchFinalizers(ctx, key)
+	return ctrl.Result{}, r.patchFinalizer(ctx, seen.key, controllerutil.RemoveFinalizer)
 }
 
 const cannotWithdraw = "the record cannot be withdrawn: "

@@ -86,10 +86,8 @@ func (r *Reconciler) observeHolder(ctx context.Context, seen *observation) error
 	if err != nil {
 		return err
 	}
-	for i := range holders {
-		if seen.holder == nil || holders[i].CreationTimestamp.Before(&seen.holder.CreationTimestamp) {
-			seen.holder = &holders[i]
-		}
+	if seen.holder, err = r.holder(ctx, holders, seen.domain); err != nil {
+		return err
 	}
 	siblings, err := index.KeysOf(ctx, r.Client, seen.key.Namespace, seen.domain)
 	if err != nil {
@@ -98,6 +96,30 @@ func (r *Reconciler) observeHolder(ctx context.Context, seen *observation) error
 	seen.remembered, seen.published = index.MarkerGeneration(seen.holder, siblings), index.Published(seen.holder, siblings)
 	seen.signed, err = signedIn(ctx, r.Client, *seen)
 	return err
+}
+
+// holder is the one MailDomain of the namespace that has the domain, or of several the one that claimed it.
+func (r *Reconciler) holder(ctx context.Context, domains []v1alpha1.MailDomain, name dnsrecord.Name) (*v1alpha1.MailDomain, error) {
+	if len(domains) == 0 {
+		return nil, nil //nolint:nilnil // a key may stand alone
+	}
+	if len(domains) == 1 {
+		return &domains[0], nil
+	}
+	by, held, err := r.Claims.HeldBy(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	oldest := &domains[0]
+	for i := range domains {
+		if held && string(domains[i].UID) == by.UID {
+			return &domains[i], nil
+		}
+		if domains[i].CreationTimestamp.Before(&oldest.CreationTimestamp) {
+			oldest = &domains[i]
+		}
+	}
+	return oldest, nil
 }
 
 // signedIn is what the signing Secret holds under the key's selector; zero if nothing.

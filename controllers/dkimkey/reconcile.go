@@ -81,8 +81,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.Client.Get(ctx, req.NamespacedName, key); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if key.DeletionTimestamp.IsZero() && controllerutil.AddFinalizer(key, v1alpha1.Finalizer) {
-		return ctrl.Result{}, r.patchFinalizers(ctx, key)
+	if key.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(key, v1alpha1.Finalizer) {
+		return ctrl.Result{}, r.patchFinalizer(ctx, key, controllerutil.AddFinalizer)
 	}
 	seen, err := r.observe(ctx, key)
 	if errors.Is(err, place.ErrNotOpen) {
@@ -103,10 +103,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // report is the only writer of status; the Result looks again when time alone changes something.
 func (r *Reconciler) report(ctx context.Context, seen observation, next decision, now time.Time, err error) (ctrl.Result, error) {
 	look, patchErr := r.patchStatus(ctx, seen, next, now)
-	err = errors.Join(err, patchErr)
-	if apierrors.IsConflict(err) {
+	if err == nil && apierrors.IsConflict(patchErr) {
 		return ctrl.Result{RequeueAfter: stale}, nil // what we read is outdated; the newer version is on its way
 	}
+	err = errors.Join(err, patchErr)
 	if err != nil || look.IsZero() {
 		return ctrl.Result{}, err
 	}

@@ -88,6 +88,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return ctrl.Result{RequeueAfter: again}, r.report(ctx, p, outcome)
 }
 
+// forbiddenNameserver: what a tenant has the prober ask is as much our place in the network as what the driver talks to.
+func (r *Reconciler) forbiddenNameserver(spec v1alpha1.DNSProviderSpec) string {
+	if r.Kind == v1alpha1.KindClusterDNSProvider || spec.Verification == nil {
+		return ""
+	}
+	for _, n := range spec.Verification.Nameservers {
+		if !r.Settings.AllowedEndpoints.Allow(n) {
+			return n
+		}
+	}
+	return ""
+}
+
 // outcome is what came of trying a provider.
 type outcome struct {
 	open     *dnsprovider.Account // nil: must not be used
@@ -101,7 +114,7 @@ func (r *Reconciler) try(ctx context.Context, key dnsprovider.ProviderKey, p *ob
 	deny := func(reason, message string, person bool) outcome {
 		return outcome{findings: []readiness.Finding{{Reason: reason, Message: message, Person: person}}}
 	}
-	forbidden := ""
+	forbidden := r.forbiddenNameserver(*p.spec)
 	account, err := dnsprovider.Open(ctx, *p.spec, dnsprovider.OpenOptions{
 		Secrets: r.secrets(key), Now: r.Clock.Now,
 		EndpointAllowed: func(hostport string) bool {

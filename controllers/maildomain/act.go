@@ -136,7 +136,7 @@ func ours(key *v1alpha1.DKIMKey) bool {
 // them with those of other domains and removes what we stop applying. Then it reads back live: only what signers can
 // see was done.
 func (r *Reconciler) applySigningSecret(ctx context.Context, seen observation, change signingChange) error {
-	name := seen.domain.SigningSecret()
+	name := seen.secretName
 	u := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Secret",
 		"metadata": map[string]any{"name": name, "namespace": seen.domain.Namespace},

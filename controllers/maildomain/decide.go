@@ -212,7 +212,7 @@ func (d *decision) size(seen observation, want *signingChange) bool {
 	}
 	d.findings = append(d.findings, readiness.Finding{
 		Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonSigningSecretTooLarge, Person: true,
-		Message: "Secret " + seen.domain.SigningSecret() + " would pass 900 KiB; give some of its MailDomains another spec.dkim.signingSecretName",
+		Message: "Secret " + seen.secretName + " would pass 900 KiB; give this MailDomain another spec.dkim.signingSecretName",
 	})
 	return false
 }
@@ -360,7 +360,7 @@ func (d *decision) remarks(seen observation) {
 	}
 	if size := secretSize(seen); size > warnSize {
 		note(v1alpha1.ConditionSigningSecretLarge, v1alpha1.ReasonNearSizeLimit,
-			"Secret "+seen.domain.SigningSecret()+" holds more than 700 KiB; beyond 900 KiB no key is added")
+			"Secret "+seen.secretName+" holds more than 700 KiB; beyond 900 KiB no key is added")
 	}
 	if err := scheduleError(seen.domain); err != nil {
 		d.findings = append(d.findings, readiness.Finding{Reason: v1alpha1.ReasonInvalidSchedule, Message: "spec.dkim.rotation: " + err.Error(), Person: true})

@@ -67,21 +67,35 @@ func (r *Reconciler) remove(ctx context.Context, seen observation) (left []v1alp
 	}
 	standing := len(left)
 	left = slices.DeleteFunc(left, func(o v1alpha1.RecordStatus) bool { return o.Purpose == v1alpha1.PurposeDMARC })
-	for i := range seen.keys {
-		if !seen.keys[i].DeletionTimestamp.IsZero() {
-			continue
-		}
-		if err := r.Client.Delete(ctx, &seen.keys[i]); client.IgnoreNotFound(err) != nil {
-			return left, "", fmt.Errorf("delete DKIMKey %s: %w", seen.keys[i].Name, err)
-		}
-	}
+	keys, err := r.deleteKeys(ctx, seen)
 	switch {
-	case len(seen.keys) > 0:
-		return left, fmt.Sprintf("%d DKIMKeys are being deleted", len(seen.keys)), nil
+	case err != nil:
+		return left, "", err
+	case keys > 0:
+		return left, fmt.Sprintf("%d DKIMKeys are being deleted", keys), nil
 	case len(left) > 0 && len(left) < standing:
 		return left, "the other records are removed next", nil
 	}
 	return left, r.withdraw(seen, ""), nil
+}
+
+// deleteKeys deletes the keys that the domain made, and tells how many are still there. One that a person wrote stays.
+func (r *Reconciler) deleteKeys(ctx context.Context, seen observation) (int, error) {
+	there := 0
+	for i := range seen.keys {
+		key := &seen.keys[i]
+		if !ours(key) {
+			continue
+		}
+		there++
+		if !key.DeletionTimestamp.IsZero() {
+			continue
+		}
+		if err := r.Client.Delete(ctx, key); client.IgnoreNotFound(err) != nil {
+			return there, fmt.Errorf("delete DKIMKey %s: %w", key.Name, err)
+		}
+	}
+	return there, nil
 }
 
 // withdraw asks the queue to remove the records of one purpose, or all that are left, and says what it waits for.

@@ -50,10 +50,11 @@ type observation struct {
 	pairs map[string]dkim.KeyPair // by selector: private keys that may be used
 	views []rotation.Key
 
-	secret  *corev1.Secret // the signing Secret; nil if there is none
-	foreign bool           // it is not ours
-	signing keydir.Domain  // what signers hold of this domain
-	garbled bool           // what the signing Secret says of this domain cannot be read
+	secretName string
+	secret     *corev1.Secret // the signing Secret; nil if there is none
+	foreign    bool           // it is not ours
+	signing    keydir.Domain  // what signers hold of this domain
+	garbled    bool           // what the signing Secret says of this domain cannot be read
 
 	records    []desired.Record
 	outcomes   map[dnsplan.Key]dnsplan.Outcome
@@ -124,9 +125,13 @@ func claimedBy(seen *observation, by claim.Holder) readiness.Finding {
 // observeSigningSecret reads what signers hold: from the cache, which holds our Secrets alone, and live before it is
 // believed to be missing.
 func (r *Reconciler) observeSigningSecret(ctx context.Context, seen *observation, _ time.Time) error {
-	name := types.NamespacedName{Namespace: seen.domain.Namespace, Name: seen.domain.SigningSecret()}
+	var err error
+	if seen.secretName, err = r.signingSecretName(ctx, *seen); err != nil || seen.secretName == "" {
+		return err
+	}
+	name := types.NamespacedName{Namespace: seen.domain.Namespace, Name: seen.secretName}
 	secret := &corev1.Secret{}
-	err := r.Client.Get(ctx, name, secret)
+	err = r.Client.Get(ctx, name, secret)
 	if apierrors.IsNotFound(err) {
 		err = r.Live.Get(ctx, name, secret)
 	}
@@ -148,6 +153,22 @@ func (r *Reconciler) observeSigningSecret(ctx context.Context, seen *observation
 	seen.signing, err = keydir.Decode(secret.Data, seen.name)
 	seen.garbled = err != nil && !errors.Is(err, fs.ErrNotExist)
 	return nil
+}
+
+// signingSecretName is the Secret that the spec names. When dkim has left the spec, and the name with it, it is the one
+// that still holds the domain's keys; "" if none does.
+func (r *Reconciler) signingSecretName(ctx context.Context, seen observation) (string, error) {
+	if seen.domain.Spec.DKIM != nil {
+		return seen.domain.SigningSecret(), nil
+	}
+	var secrets corev1.SecretList
+	err := r.Client.List(ctx, &secrets, client.InNamespace(seen.domain.Namespace), client.MatchingLabels{v1alpha1.LabelSecret: v1alpha1.SecretSigning})
+	for _, s := range secrets.Items {
+		if len(ownData(s.Data, seen.name)) > 0 {
+			return s.Name, err
+		}
+	}
+	return "", err
 }
 
 // observeKeys reads the domain's DKIMKeys, the private keys that may be used, and the last look at their records.
@@ -308,6 +329,14 @@ func before(domain *v1alpha1.MailDomain, record desired.Record) *v1alpha1.Record
 	return nil
 }
 
+// adoption: the record at a host's name may be that of another MailDomain, for the host's own domain; it is never taken.
+func adoption(domain *v1alpha1.MailDomain, record desired.Record) dnsplan.Adoption {
+	if record.Purpose == v1alpha1.PurposeHeloSPF {
+		return dnsplan.Never
+	}
+	return dnsplan.Adoption(domain.Spec.Adoption())
+}
+
 // submission is what the domain asks of the queue: every record that is not held.
 func (o observation) submission() dnsprovider.Submission {
 	s := dnsprovider.Submission{
@@ -317,7 +346,7 @@ func (o observation) submission() dnsprovider.Submission {
 	}
 	for _, record := range o.records {
 		if record.Hold == "" {
-			s.Wishes = append(s.Wishes, evidence.Wish(record, before(o.domain, record), o.place.TTL, dnsplan.Adoption(o.domain.Spec.Adoption())))
+			s.Wishes = append(s.Wishes, evidence.Wish(record, before(o.domain, record), o.place.TTL, adoption(o.domain, record)))
 		}
 	}
 	return s

@@ -45,7 +45,8 @@ func recordAfter(seen observation, record desired.Record, last *v1alpha1.RecordS
 		outcome = &o
 	}
 	verdict, looked := seen.verdicts[evidence.Target(record)]
-	return desired.Progress(last, record, evidence.Of(outcome, seen.place.Manual, verdict, looked), now)
+	known := evidence.Since(last, evidence.Of(outcome, seen.place.Manual, verdict, looked), outcome, seen.answeredAt)
+	return desired.Progress(last, record, known, now)
 }
 
 // patchStatus writes the status if it changed, onto the version that was read: a stale copy never wins. It returns

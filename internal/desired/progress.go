@@ -39,6 +39,8 @@ const (
 type Seen struct {
 	Provider Provider
 	World    World
+	// Repaired: it was in place and seen, and since then the provider had to write it again.
+	Repaired bool
 	// Replaced is a foreign text that the provider held before the record was adopted.
 	Replaced string
 	// Message says what is wrong or awaited, for people; stable in wording.
@@ -87,7 +89,7 @@ func nextState(state v1alpha1.RecordState, want Record, seen Seen) (v1alpha1.Rec
 		state = v1alpha1.RecordPending
 	}
 	message := readiness.Cut(seen.Message, v1alpha1.MaxMessageLength)
-	if state == v1alpha1.RecordVerified && seen.World == LacksIt {
+	if state == v1alpha1.RecordVerified && (seen.World == LacksIt || seen.Repaired) {
 		// Whatever the provider said before, it has to be asked again now.
 		return v1alpha1.RecordDrifted, message
 	}

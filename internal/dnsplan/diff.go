@@ -194,6 +194,9 @@ func decide(w Wish, set dnsrecord.Set, m Marker) (*Change, Outcome) {
 		return nil, Outcome{State: Absent, Found: o.Found}
 	case w.Value == "":
 		return change(w, set, mine), o
+	case secondKey(w, mine):
+		return nil, Outcome{State: Conflict, Found: sortedSet(rel), Message: fmt.Sprintf(
+			"%s holds another key that this installation published: %s; a selector is never used for a second key (RFC 6376 §3.1): use another one", w.Name, shown(mine))}
 	case changedOutside(w, mine, foreign):
 		return change(w, set, rel), o
 	case len(foreign) > 0 && !mayReplace(w, foreign):
@@ -206,6 +209,15 @@ func decide(w Wish, set dnsrecord.Set, m Marker) (*Change, Outcome) {
 		return nil, Outcome{State: InPlace, Adopted: len(foreign) > 0}
 	}
 	return change(w, set, rel), o
+}
+
+// secondKey says whether the wish would put a second key under a selector: the marker says that ours stands there, the
+// status does not know it, and it is another one. An empty p= may always replace a key.
+func secondKey(w Wish, mine []string) bool {
+	if !slices.Contains(w.Name.Labels(), "_domainkey") || strings.HasSuffix(w.Value, "p=") {
+		return false
+	}
+	return slices.ContainsFunc(mine, func(v string) bool { return v != w.Value && !slices.Contains(w.Ours, v) })
 }
 
 // changedOutside says whether our record was changed by somebody: the status says that it stood there, and in its place,

@@ -149,6 +149,29 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+func TestASelectorNeverGetsASecondKey(t *testing.T) {
+	const first, second, tombstone = "v=DKIM1; k=rsa; p=QQ==", "v=DKIM1; k=rsa; p=Qg==", "v=DKIM1; k=rsa; p="
+	marker := Marker{Owner: OwnerHash("us"), Digests: []string{Digest(selector, dnsrecord.TXT, first)}}
+	seen := map[Key]dnsrecord.Set{{selector, dnsrecord.TXT}: {Name: selector, Type: dnsrecord.TXT, Values: []string{first}}}
+	for name, c := range map[string]struct {
+		value string
+		ours  []string
+		state OutcomeState
+	}{
+		"the same key again":                     {first, nil, InPlace},
+		"another key, whose status was lost":     {second, nil, Conflict},
+		"an empty p=, whatever the status says":  {tombstone, nil, Pending},
+		"an empty p= over the key of the status": {tombstone, []string{first}, Pending},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, outcomes := Plan(seen, marker, []Wish{{Name: selector, Type: dnsrecord.TXT, Kind: Exclusive, Value: c.value, Ours: c.ours}})
+			if outcomes[0].State != c.state {
+				t.Errorf("%s (%s), want %s", outcomes[0].State, outcomes[0].Message, c.state)
+			}
+		})
+	}
+}
+
 func TestWhatStandsInTheWayIsAConflict(t *testing.T) {
 	wish := Wish{Name: selector, Type: dnsrecord.TXT, Kind: Exclusive, Value: "v=DKIM1; p=a"}
 	for name, c := range map[string]struct {

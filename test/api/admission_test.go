@@ -48,7 +48,7 @@ func TestWhatAdmissionAcceptsTheOperatorCanRead(t *testing.T) {
 		},
 		{
 			"report address", `spec: {dmarc: {policy: None, aggregateReportsTo: [%q]}}`,
-			`(mailto:|https://|http://|)(a|a@b|a%2Cb|a%21b|a!b|a.b|..|%|ü|;|,|"x y")?@?(example\.org|bücher\.example|x|192\.0\.2\.1)(/path|\?a=b|!10m|:8443/x|:x)?`,
+			`(mailto:a@|https://|(mailto:|https://|http://|)(a|a@b|a%2Cb|a%21b|a!b|a.b|..|%|ü|;|,|"x y")?@?)(example\.org|bücher\.example|x|192\.0\.2\.1)(/path|\?a=b|!10m|:8443/x|:x)?`,
 			func(s string) error { _, err := dmarc.ParseReportURI(s); return err }, "",
 		},
 		{

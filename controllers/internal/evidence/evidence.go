@@ -38,16 +38,37 @@ func Of(outcome *dnsplan.Outcome, manual bool, verdict dnscheck.Verdict, known b
 	return seen
 }
 
+// Since adds what the provider did after the record was last seen in place: whoever asks about one record of a domain
+// has all of them repaired, also those of which no server has told yet.
+func Since(before *v1alpha1.RecordStatus, seen desired.Seen, outcome *dnsplan.Outcome, answered time.Time) desired.Seen {
+	if before == nil || before.State != v1alpha1.RecordVerified || before.StateChangedTime == nil || outcome == nil {
+		return seen
+	}
+	// To the second, as in a status: what was written before it was seen is never taken for later.
+	seen.Repaired = outcome.Changed && answered.Truncate(time.Second).After(before.StateChangedTime.Time)
+	if seen.Repaired && seen.World != desired.LacksIt {
+		seen.Message = "the provider had lost it"
+		if len(outcome.Found) > 0 {
+			seen.Message = "the provider had another record; found " + quoted(outcome.Found)
+		}
+	}
+	return seen
+}
+
 // words are the verdict's, and what was found instead of the record.
 func words(v dnscheck.Verdict) string {
 	if world(v) != desired.LacksIt || len(v.Found) == 0 {
 		return v.Message
 	}
-	found := make([]string, len(v.Found))
-	for i, value := range v.Found {
-		found[i] = dnsrecord.Quote(value)
+	return v.Message + "; found " + quoted(v.Found)
+}
+
+func quoted(values []string) string {
+	all := make([]string, len(values))
+	for i, v := range values {
+		all[i] = dnsrecord.Quote(v)
 	}
-	return v.Message + "; found " + strings.Join(found, ", ")
+	return strings.Join(all, ", ")
 }
 
 func provider(state dnsplan.OutcomeState, manual bool) desired.Provider {
