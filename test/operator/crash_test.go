@@ -114,7 +114,7 @@ func (b *bench) endState(d *v1alpha1.MailDomain) endState {
 		b.Fatal(err)
 	}
 	state.Claims = len(leases.Items)
-	for line := range strings.Lines(b.world.Zone(string(d.Spec.Domain)).Dump()) {
+	for line := range strings.Lines(b.world.Zone(d.Spec.Domain).Dump()) {
 		name, _, _ := strings.Cut(line, "\t")
 		if strings.Contains(name, "._domainkey.") {
 			name = "a selector"

@@ -24,23 +24,21 @@ import (
 // deleting sets deletionPolicy Delete.
 func deleting(d *v1alpha1.MailDomain) { d.Spec.DeletionPolicy = v1alpha1.DeletionDelete }
 
-// signsInto names the signing Secret.
-func signsInto(secret string) func(*v1alpha1.MailDomain) {
-	return func(d *v1alpha1.MailDomain) { d.Spec.DKIM.SigningSecretName = v1alpha1.ObjectName(secret) }
-}
+// signsIntoShared names a signing Secret that is not the domain's alone.
+func signsIntoShared(d *v1alpha1.MailDomain) { d.Spec.DKIM.SigningSecretName = "mail-signing" }
 
 func TestARetainedDomainIsTakenUpAgainWithTheSameKeys(t *testing.T) {
 	for name, again := range map[string]func(*v1alpha1.MailDomain){
-		"by a MailDomain of the same name": signsInto("mail-signing"),
+		"by a MailDomain of the same name": signsIntoShared,
 		"by a MailDomain of another name": func(d *v1alpha1.MailDomain) {
-			signsInto("mail-signing")(d)
+			signsIntoShared(d)
 			d.Name = "another"
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, "example.org")
 			b.provider("dns")
-			d := b.domain("example.org", signsInto("mail-signing"))
+			d := b.domain("example.org", signsIntoShared)
 			b.settled(d)
 			before, keys, secrets := b.live(d), b.uids(&v1alpha1.DKIMKeyList{}), b.keySecrets()
 			signers := b.watchSigners("mail-signing")
@@ -202,7 +200,7 @@ func TestASigningKeyThatIsDeletedWaitsUntilAnotherOneSigns(t *testing.T) {
 	b.delete(first)
 	b.awaitCondition(first, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonDeleting)
 	b.rounds()
-	if signers := b.signers(d); !slices.Equal(signers, []string{string(first.Spec.Selector)}) {
+	if signers := b.signers(d); !slices.Equal(signers, []string{first.Spec.Selector}) {
 		t.Errorf("meanwhile %q sign", signers)
 	}
 	for _, s := range servers {
@@ -210,11 +208,11 @@ func TestASigningKeyThatIsDeletedWaitsUntilAnotherOneSigns(t *testing.T) {
 	}
 
 	b.awaitGone(first)
-	if signers := b.signers(d); len(signers) != 1 || signers[0] == string(first.Spec.Selector) {
+	if signers := b.signers(d); len(signers) != 1 || signers[0] == first.Spec.Selector {
 		t.Errorf("%q sign, not the spare", signers)
 	}
 	// Retain: what was signed yesterday still verifies.
-	if got := b.txt(string(first.Spec.Selector) + "._domainkey.example.org"); len(got) != 1 {
+	if got := b.txt(first.Spec.Selector + "._domainkey.example.org"); len(got) != 1 {
 		t.Errorf("the record of the deleted key is %q", got)
 	}
 	b.settled(d)

@@ -199,7 +199,7 @@ func (b *bench) onlySpecOf(o *unstructured.Unstructured, manager string) {
 	b.Helper()
 	for _, m := range o.GetManagedFields() {
 		var fields map[string]json.RawMessage
-		if m.FieldsV1 == nil || json.Unmarshal(m.FieldsV1.Raw, &fields) != nil {
+		if m.FieldsV1 == nil || json.Unmarshal(m.FieldsV1.GetRawBytes(), &fields) != nil {
 			continue
 		}
 		spec, ok := fields["f:spec"]

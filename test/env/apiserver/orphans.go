@@ -26,7 +26,7 @@ func guard(assets string, names ...string) (string, error) {
 	}
 	for _, name := range names {
 		script := fmt.Sprintf("#!/bin/sh\nexec '%s' --pdeathsig KILL -- '%s' \"$@\"\n", setpriv, filepath.Join(assets, name))
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(script), 0o700); err != nil { //nolint:gosec // a program
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(script), 0o700); err != nil {
 			return "", errors.Join(fmt.Errorf("prepare the API server: %w", err), os.RemoveAll(folder))
 		}
 	}
