@@ -98,6 +98,7 @@ func policyOf(seen observation) rotation.Policy {
 	for _, w := range d.WantedKeys() {
 		policy.Keys = append(policy.Keys, rotation.WantedKey{Algorithm: dkim.Algorithm(w.Algorithm), Bits: int(w.Bits)})
 	}
+	policy.Selectors.Used = slices.Clone(seen.used)
 	for _, k := range seen.domain.Status.Keys {
 		policy.Selectors.Used = append(policy.Selectors.Used, k.Selector)
 	}

@@ -44,12 +44,25 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 		}
 		r.say(seen.domain, retained, "records and Secrets of %s stay; a MailDomain of the same domain takes them up again", seen.name)
 	}
-	if err := r.Claims.Release(ctx, seen.name, holderOf(seen.domain)); err != nil {
+	if err := r.Claims.Release(ctx, seen.name, holderOf(seen.domain), used(seen)...); err != nil {
 		return ctrl.Result{}, err
 	}
 	r.Queue.Forget(owner(seen.domain))
 	r.Prober.Forget(watcher(seen.domain))
 	return ctrl.Result{}, r.patchFinalizer(ctx, seen.domain, controllerutil.RemoveFinalizer)
+}
+
+// used are the selectors that a later MailDomain of the domain must not give to other keys (RFC 6376 §3.1). Those of a
+// ring are a person's, who knows when one is free again.
+func used(seen observation) []string {
+	ring := seen.domain.Spec.DKIM.SelectorRing()
+	var selectors []string
+	for _, k := range seen.domain.Status.Keys {
+		if !slices.Contains(ring, k.Selector) {
+			selectors = append(selectors, k.Selector)
+		}
+	}
+	return selectors
 }
 
 // remove takes the steps of deletionPolicy Delete, each when the one before is done. It says what is being waited for,

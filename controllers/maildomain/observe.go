@@ -44,7 +44,8 @@ type observation struct {
 
 	place    place.Place
 	hasPlace bool
-	claimed  bool // nobody else in this installation writes for the domain
+	claimed  bool     // nobody else in this installation writes for the domain
+	used     []string // selectors of MailDomains of this domain that are gone
 
 	keys  []v1alpha1.DKIMKey
 	pairs map[string]dkim.KeyPair // by selector: private keys that may be used
@@ -107,6 +108,7 @@ func (r *Reconciler) observePlace(ctx context.Context, seen *observation, _ time
 		return nil
 	}
 	seen.place, seen.hasPlace, seen.claimed = found, true, true
+	seen.used = r.Claims.Used(seen.name)
 	return nil
 }
 

@@ -5,6 +5,9 @@
 //
 // A claim is a Lease in the operator's namespace, named after the hash of the DNS name, so that creating it is the
 // one atomic act that decides between two objects that ask at the same time.
+//
+// A Lease without a holder remembers which selectors the domain has used: verifiers and their caches know them, whoever
+// made them (RFC 6376 §3.1).
 package claim
 
 import (
@@ -12,6 +15,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -27,6 +32,7 @@ const (
 	annotationKind      = "maildomain.dev/holder-kind"
 	annotationNamespace = "maildomain.dev/holder-namespace"
 	annotationHolder    = "maildomain.dev/holder-name"
+	annotationUsed      = "maildomain.dev/used-selectors"
 
 	labelManagedBy = "app.kubernetes.io/managed-by"
 	managedBy      = "maildomain-operator"
@@ -44,12 +50,16 @@ type Book struct {
 	// taken remembers the claims that this process took or saw its object hold, so that a steady object reads nothing.
 	mu    sync.Mutex
 	taken map[dnsrecord.Name]Holder
+	used  map[dnsrecord.Name][]string
 }
+
+// maxUsed is how many used selectors a claim remembers; they carry their date, so that old ones do not come again.
+const maxUsed = 64
 
 // NewBook keeps claims as Leases; holds must read live, because a claim that was taken from a living holder
 // would let two objects write one name.
 func NewBook(leases coordinationclient.LeaseInterface, holds func(context.Context, Holder, dnsrecord.Name) (bool, error)) *Book {
-	return &Book{leases: leases, holds: holds, taken: map[dnsrecord.Name]Holder{}}
+	return &Book{leases: leases, holds: holds, taken: map[dnsrecord.Name]Holder{}, used: map[dnsrecord.Name][]string{}}
 }
 
 // Take claims name for holder and returns who holds it now: holder itself, or another object that exists.
@@ -76,7 +86,7 @@ func (b *Book) Take(ctx context.Context, name dnsrecord.Name, holder Holder) (Ho
 func (b *Book) takeOver(ctx context.Context, name dnsrecord.Name, holder Holder, present *coordinationv1.Lease) (Holder, error) {
 	by := holderOf(present)
 	if by == holder {
-		b.remember(name, holder)
+		b.remember(name, holder, present)
 		return holder, nil
 	}
 	if held, err := b.holds(ctx, by, name); err != nil || held {
@@ -84,10 +94,11 @@ func (b *Book) takeOver(ctx context.Context, name dnsrecord.Name, holder Holder,
 	}
 	mine := lease(name, holder)
 	mine.ResourceVersion = present.ResourceVersion
+	setUsed(mine, usedIn(present))
 	if _, err := b.leases.Update(ctx, mine, metav1.UpdateOptions{}); err != nil {
 		return Holder{}, fmt.Errorf("claim %s, whose holder is gone: %w", name, err)
 	}
-	b.remember(name, holder)
+	b.remember(name, holder, mine)
 	return holder, nil
 }
 
@@ -105,8 +116,15 @@ func (b *Book) HeldBy(ctx context.Context, name dnsrecord.Name) (Holder, bool, e
 	return by, held, err
 }
 
-// Release gives the claim up; one that another holds is left alone.
-func (b *Book) Release(ctx context.Context, name dnsrecord.Name, holder Holder) error {
+// Used are the selectors of a domain that its former holders have used, as the claim remembers them.
+func (b *Book) Used(name dnsrecord.Name) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used[name]
+}
+
+// Release gives the claim up, which remembers these selectors from then on; one that another holds is left alone.
+func (b *Book) Release(ctx context.Context, name dnsrecord.Name, holder Holder, used ...string) error {
 	b.forget(name)
 	present, err := b.leases.Get(ctx, leaseName(name), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -116,6 +134,15 @@ func (b *Book) Release(ctx context.Context, name dnsrecord.Name, holder Holder) 
 		return fmt.Errorf("release the claim of %s: %w", name, err)
 	}
 	if holderOf(present) != holder {
+		return nil
+	}
+	if used = merge(used, usedIn(present)); len(used) > 0 {
+		free := lease(name, Holder{})
+		free.ResourceVersion = present.ResourceVersion
+		setUsed(free, used)
+		if _, err := b.leases.Update(ctx, free, metav1.UpdateOptions{}); err != nil {
+			return fmt.Errorf("release the claim of %s: %w", name, err)
+		}
 		return nil
 	}
 	err = b.leases.Delete(ctx, present.Name, metav1.DeleteOptions{
@@ -133,16 +160,38 @@ func (b *Book) remembers(name dnsrecord.Name, holder Holder) bool {
 	return b.taken[name] == holder
 }
 
-func (b *Book) remember(name dnsrecord.Name, holder Holder) {
+func (b *Book) remember(name dnsrecord.Name, holder Holder, l *coordinationv1.Lease) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.taken[name] = holder
+	b.taken[name], b.used[name] = holder, usedIn(l)
 }
 
 func (b *Book) forget(name dnsrecord.Name) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.taken, name)
+	delete(b.used, name)
+}
+
+// merge joins two lists without doubles, the first one first, up to maxUsed.
+func merge(a, b []string) []string {
+	var all []string
+	for _, s := range slices.Concat(a, b) {
+		if s != "" && !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all[:min(len(all), maxUsed)]
+}
+
+func usedIn(l *coordinationv1.Lease) []string {
+	return merge(strings.Split(l.Annotations[annotationUsed], ","), nil)
+}
+
+func setUsed(l *coordinationv1.Lease, used []string) {
+	if len(used) > 0 {
+		l.Annotations[annotationUsed] = strings.Join(used, ",")
+	}
 }
 
 func leaseName(name dnsrecord.Name) string {

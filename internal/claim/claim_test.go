@@ -6,6 +6,7 @@ package claim
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -95,6 +96,28 @@ func TestReleaseLeavesTheClaimOfAnother(t *testing.T) {
 	}
 	take(t, b, second, second)
 	take(t, a, first, second)
+}
+
+func TestAReleasedClaimRemembersTheSelectorsThatWereUsed(t *testing.T) {
+	a, b, _ := book(map[Holder]bool{second: true}, nil)
+	take(t, a, first, first)
+	if err := a.Release(t.Context(), domain, first, "m20261123r", "m20261123e"); err != nil {
+		t.Fatal(err)
+	}
+	if by, held, err := b.HeldBy(t.Context(), domain); held || err != nil {
+		t.Errorf("a released claim is held by %+v (%v)", by, err)
+	}
+	take(t, b, second, second)
+	if got := b.Used(domain); !slices.Equal(got, []string{"m20261123r", "m20261123e"}) {
+		t.Errorf("used: %q", got)
+	}
+	if err := b.Release(t.Context(), domain, second, "m20261124r"); err != nil {
+		t.Fatal(err)
+	}
+	take(t, b, second, second)
+	if got := b.Used(domain); !slices.Equal(got, []string{"m20261124r", "m20261123r", "m20261123e"}) {
+		t.Errorf("used after the second holder: %q", got)
+	}
 }
 
 func TestASteadyHolderReadsNothing(t *testing.T) {

@@ -105,6 +105,26 @@ func TestDeleteRemovesExactlyOursInASafeOrder(t *testing.T) {
 	b.nothingIsLeft()
 }
 
+func TestADomainThatComesAgainOnTheSameDayUsesNoSelectorTwice(t *testing.T) {
+	b := newBench(t, "example.org")
+	b.provider("dns")
+	used := map[string]bool{}
+	for range 3 {
+		d := b.domain("example.org", deleting)
+		b.settled(d)
+		for _, k := range b.keys() {
+			if used[k.Spec.Selector] {
+				t.Errorf("selector %s was used before", k.Spec.Selector)
+			}
+			used[k.Spec.Selector] = true
+		}
+		b.delete(d)
+		b.awaitGone(d)
+		b.restart(func(*controllers.Settings) {})
+	}
+	t.Log(slices.Sorted(maps.Keys(used)))
+}
+
 // removals lists in which order the kinds of records went, after the zone was once as it was when ready.
 func removals(history []string, ready string) []string {
 	has := func(dump, kind string) bool {
