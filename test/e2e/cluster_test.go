@@ -96,14 +96,19 @@ func eventually(ctx context.Context, check func(context.Context) error) error {
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return nil
 		}
+		// What the end of the wait makes of a call says nothing.
+		if last == nil || ctx.Err() == nil && !strings.Contains(err.Error(), "context deadline") {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return err
+			return last
 		case <-tick.C:
 		}
 	}

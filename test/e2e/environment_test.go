@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -79,8 +80,8 @@ func (e *environment) start() error {
 // stop ends what runs, last started first.
 func (e *environment) stop() error {
 	var errs []error
-	for i := len(e.stops) - 1; i >= 0; i-- {
-		errs = append(errs, e.stops[i]())
+	for _, stop := range slices.Backward(e.stops) {
+		errs = append(errs, stop())
 	}
 	return errors.Join(errs...)
 }
@@ -147,7 +148,7 @@ func (e *environment) startAPI(ctx context.Context) error {
 	if e.Client, err = client.New(e.api.Config, client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
-	for _, name := range []string{namespace, operatorNamespace, troubleNamespace, stormNamespace} {
+	for _, name := range []string{namespace, operatorNamespace, troubleNamespace, stormNamespace, cutOffNamespace} {
 		if err := e.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
 			return err
 		}
@@ -221,7 +222,7 @@ func (e *environment) makeMilter(ctx context.Context) error {
 			return err
 		}
 	}
-	e.startMirror()
+	e.startMirror() //nolint:contextcheck // it outlives the start
 	e.stops = append(e.stops, func() error { return errors.Join(e.stopMirror(), e.milter.Stop()) })
 	return e.startMilter(ctx)
 }

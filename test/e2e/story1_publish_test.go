@@ -34,7 +34,7 @@ var foreign = []string{
 
 // zones are all that the stories need.
 func zones() []bind.Zone {
-	names := slices.Concat([]string{acme}, troubleZones(), stormZones())
+	names := slices.Concat([]string{acme, cutOff}, troubleZones(), stormZones())
 	var all []bind.Zone
 	for _, name := range names {
 		all = append(all, bind.Zone{Name: name, Records: foreign})
@@ -69,7 +69,7 @@ var acmeZone struct {
 	before []string
 }
 
-// readyAcme returns the domain when it is Ready and both of its keys sign.
+// readyAcme returns the domain when it is Ready, both of its keys sign, and both of its spares stand by: nothing more is to be written then.
 func readyAcme(t *testing.T) (*environment, *v1alpha1.MailDomain) {
 	t.Helper()
 	e := get(t)
@@ -82,7 +82,7 @@ func readyAcme(t *testing.T) (*environment, *v1alpha1.MailDomain) {
 		e.kubectlApply(t, acmeManifest)
 	})
 	d := e.mailDomain(t, namespace, "acme", "Ready and signing", func(d *v1alpha1.MailDomain) bool {
-		return ready(d) && signs(d, v1alpha1.AlgorithmRSA, v1alpha1.AlgorithmEd25519)
+		return ready(d) && signs(d, v1alpha1.AlgorithmRSA, v1alpha1.AlgorithmEd25519) && atRest(d) && len(d.Status.Keys) == 4
 	})
 	e.tell(t, "$ kubectl -n mail describe maildomain acme\n%s", describe(d))
 	return e, d

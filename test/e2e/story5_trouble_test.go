@@ -36,18 +36,19 @@ type trouble struct {
 	// prepare changes the zone as a person does, before the picture of it is taken.
 	prepare []string
 	// begin is what happens then: it must lead to no write.
-	begin func(t *testing.T, e *environment, c *scene)
+	begin func(e *environment, s *scene)
 	// Conditions of the domain that become False, with one of the reasons; and the object that an event tells of.
 	condition string
 	reasons   []string
 	provider  bool // the DNSProvider says it, too
 	// mend ends it.
-	mend func(t *testing.T, e *environment, c *scene)
+	mend func(e *environment, s *scene)
 }
 
 // scene is a trouble at work.
 type scene struct {
 	trouble
+	t      *testing.T // that is running
 	name   string
 	before picture
 }
@@ -61,58 +62,58 @@ const (
 var troubles = map[string]trouble{
 	"the TSIG key is wrong": {
 		zone: "wrongkey.example", sections: dmarcNone,
-		begin: func(t *testing.T, e *environment, c *scene) {
-			c.provide(t, e, bind.Primary, "d3Jvbmcga2V5LCB3cm9uZyBrZXksIHdyb25nIGtleSE=")
-			c.lookAgain(t, e)
-			c.ask(t, e, dmarcQuarantine)
+		begin: func(e *environment, s *scene) {
+			s.provide(e, bind.Primary, "d3Jvbmcga2V5LCB3cm9uZyBrZXksIHdyb25nIGtleSE=")
+			s.lookAgain(e)
+			s.ask(e, dmarcQuarantine)
 		},
 		condition: v1alpha1.ConditionProviderReady, reasons: []string{v1alpha1.ReasonInvalidCredentials}, provider: true,
-		mend: func(t *testing.T, e *environment, c *scene) { c.provide(t, e, bind.Primary, e.dns.Secret) },
+		mend: func(e *environment, s *scene) { s.provide(e, bind.Primary, e.dns.Secret) },
 	},
 	"the server does not have the zone": {
 		zone: "moved.example", sections: dmarcNone,
-		begin: func(t *testing.T, e *environment, c *scene) {
-			c.provide(t, e, bind.TLDServer, e.dns.Secret)
-			c.ask(t, e, dmarcQuarantine)
+		begin: func(e *environment, s *scene) {
+			s.provide(e, bind.TLDServer, e.dns.Secret)
+			s.ask(e, dmarcQuarantine)
 		},
 		condition: v1alpha1.ConditionProviderReady, reasons: []string{v1alpha1.ReasonZoneNotFound}, provider: true,
-		mend: func(t *testing.T, e *environment, c *scene) { c.provide(t, e, bind.Primary, e.dns.Secret) },
+		mend: func(e *environment, s *scene) { s.provide(e, bind.Primary, e.dns.Secret) },
 	},
 	"the server cannot be reached": {
 		zone: "unreachable.example", sections: dmarcNone,
-		begin: func(t *testing.T, e *environment, c *scene) {
-			c.provide(t, e, nobodyListens, e.dns.Secret)
-			c.ask(t, e, dmarcQuarantine)
+		begin: func(e *environment, s *scene) {
+			s.provide(e, nobodyListens, e.dns.Secret)
+			s.ask(e, dmarcQuarantine)
 		},
 		condition: v1alpha1.ConditionProviderReady, reasons: []string{v1alpha1.ReasonServerUnreachable}, provider: true,
-		mend: func(t *testing.T, e *environment, c *scene) { c.provide(t, e, bind.Primary, e.dns.Secret) },
+		mend: func(e *environment, s *scene) { s.provide(e, bind.Primary, e.dns.Secret) },
 	},
 	"somebody's DMARC record stands at our name": {
 		zone:    "dmarc.example",
 		prepare: []string{`add _dmarc.dmarc.example 60 TXT "v=DMARC1; p=reject; rua=mailto:them@elsewhere.example"`},
-		begin:   func(t *testing.T, e *environment, c *scene) { c.ask(t, e, dmarcNone) },
+		begin:   func(e *environment, s *scene) { s.ask(e, dmarcNone) },
 
 		condition: v1alpha1.ConditionRecordsPublished, reasons: []string{v1alpha1.ReasonRecordConflict},
-		mend: func(t *testing.T, e *environment, c *scene) { c.edit(t, e, "delete _dmarc.dmarc.example TXT") },
+		mend: func(e *environment, s *scene) { s.edit(e, "delete _dmarc.dmarc.example TXT") },
 	},
 	"somebody's SPF record stands at our name": {
 		zone:    "spf.example",
 		prepare: []string{`add spf.example 60 TXT "v=spf1 include:elsewhere.example -all"`},
-		begin:   func(t *testing.T, e *environment, c *scene) { c.ask(t, e, spfMX) },
+		begin:   func(e *environment, s *scene) { s.ask(e, spfMX) },
 
 		condition: v1alpha1.ConditionRecordsPublished, reasons: []string{v1alpha1.ReasonRecordConflict},
-		mend: func(t *testing.T, e *environment, c *scene) {
-			c.edit(t, e, `delete spf.example TXT "v=spf1 include:elsewhere.example -all"`)
+		mend: func(e *environment, s *scene) {
+			s.edit(e, `delete spf.example TXT "v=spf1 include:elsewhere.example -all"`)
 		},
 	},
 	"somebody adds a second SPF record beside ours": {
 		zone: "spf2.example", sections: spfMX,
 		prepare: []string{`add spf2.example 60 TXT "v=spf1 include:elsewhere.example -all"`},
-		begin:   func(*testing.T, *environment, *scene) {},
+		begin:   func(*environment, *scene) {},
 
 		condition: v1alpha1.ConditionRecordsPublished, reasons: []string{v1alpha1.ReasonRecordConflict},
-		mend: func(t *testing.T, e *environment, c *scene) {
-			c.edit(t, e, `delete spf2.example TXT "v=spf1 include:elsewhere.example -all"`)
+		mend: func(e *environment, s *scene) {
+			s.edit(e, `delete spf2.example TXT "v=spf1 include:elsewhere.example -all"`)
 		},
 	},
 	"somebody's key stands under our selector": {
@@ -120,17 +121,17 @@ var troubles = map[string]trouble{
 		prepare: []string{
 			`add taken._domainkey.selector.example 60 TXT "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="`,
 		},
-		begin: func(t *testing.T, e *environment, c *scene) {
-			e.kubectlApply(t, fmt.Sprintf(`apiVersion: maildomain.dev/v1alpha1
+		begin: func(e *environment, s *scene) {
+			e.kubectlApply(s.t, fmt.Sprintf(`apiVersion: maildomain.dev/v1alpha1
 kind: DKIMKey
 metadata: {name: taken, namespace: %s}
 spec: {domain: selector.example, selector: taken, algorithm: RSA, bits: 2048, providerRef: {name: %s}}
-`, troubleNamespace, c.name))
+`, troubleNamespace, s.name))
 		},
 		condition: "", // the key says it: see met
 		reasons:   []string{v1alpha1.ReasonRecordConflict, v1alpha1.ReasonSelectorInUse},
-		mend: func(t *testing.T, e *environment, c *scene) {
-			c.edit(t, e, "delete taken._domainkey.selector.example TXT")
+		mend: func(e *environment, s *scene) {
+			s.edit(e, "delete taken._domainkey.selector.example TXT")
 		},
 	},
 }
@@ -151,20 +152,20 @@ func TestTroubleIsSaidAndNothingThatWasLiveChanges(t *testing.T) {
 	e, _ := readyAcme(t)
 	scenes := map[string]*scene{}
 	for what, c := range troubles {
-		s := &scene{trouble: c, name: strings.TrimSuffix(c.zone, ".example")}
+		s := &scene{trouble: c, t: t, name: strings.TrimSuffix(c.zone, ".example")}
 		scenes[what] = s
-		s.provide(t, e, bind.Primary, e.dns.Secret)
-		s.ask(t, e, c.sections)
+		s.provide(e, bind.Primary, e.dns.Secret)
+		s.ask(e, c.sections)
 	}
 	for _, s := range scenes {
 		s.awaitReady(t, e)
 	}
 	for _, s := range scenes {
 		if len(s.prepare) > 0 {
-			s.edit(t, e, s.prepare...)
+			s.edit(e, s.prepare...)
 		}
 		s.before = e.picture(t, s)
-		s.begin(t, e, s)
+		s.begin(e, s)
 	}
 	for what, s := range scenes {
 		t.Run(what, func(t *testing.T) { s.met(t, e) })
@@ -179,7 +180,8 @@ func TestTroubleIsSaidAndNothingThatWasLiveChanges(t *testing.T) {
 			if diff := cmp.Diff(s.before, e.picture(t, s)); diff != "" {
 				t.Errorf("what was live changed (-before +after):\n%s", diff)
 			}
-			s.mend(t, e, s)
+			s.t = t
+			s.mend(e, s)
 		})
 	}
 	for what, s := range scenes {
@@ -259,33 +261,33 @@ func atRest(d *v1alpha1.MailDomain) bool {
 		case v1alpha1.PhaseStandby:
 			standby++
 		case v1alpha1.PhaseSigning, v1alpha1.PhaseRetiring:
-		default:
+		case v1alpha1.PhasePending, v1alpha1.PhasePublishing, v1alpha1.PhaseRevoked:
 			return false
 		}
 	}
 	return standby > 0
 }
 
-func (s *scene) provide(t *testing.T, e *environment, server netip.Addr, tsig string) {
-	t.Helper()
-	if err := e.provider(t.Context(), troubleNamespace, s.name, server, tsig, s.zone); err != nil {
-		t.Fatal(err)
+func (s *scene) provide(e *environment, server netip.Addr, tsig string) {
+	s.t.Helper()
+	if err := e.provider(s.t.Context(), troubleNamespace, s.name, server, tsig, s.zone); err != nil {
+		s.t.Fatal(err)
 	}
 }
 
 // lookAgain changes the provider by a second: a Secret is not watched, and read again when the provider changes or the key is refused.
-func (s *scene) lookAgain(t *testing.T, e *environment) {
-	t.Helper()
+func (s *scene) lookAgain(e *environment) {
+	s.t.Helper()
 	provider := &v1alpha1.DNSProvider{ObjectMeta: metav1.ObjectMeta{Name: s.name, Namespace: troubleNamespace}}
 	patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"ttlSeconds":6}}`))
-	if err := e.Patch(t.Context(), provider, patch); err != nil {
-		t.Fatal(err)
+	if err := e.Patch(s.t.Context(), provider, patch); err != nil {
+		s.t.Fatal(err)
 	}
 }
 
-func (s *scene) ask(t *testing.T, e *environment, sections string) {
-	t.Helper()
-	err := e.apply(t.Context(), fmt.Sprintf(`apiVersion: maildomain.dev/v1alpha1
+func (s *scene) ask(e *environment, sections string) {
+	s.t.Helper()
+	err := e.apply(s.t.Context(), fmt.Sprintf(`apiVersion: maildomain.dev/v1alpha1
 kind: MailDomain
 metadata: {name: %s, namespace: %s}
 spec:
@@ -294,16 +296,16 @@ spec:
   dkim: {}
 %[4]s`, s.name, troubleNamespace, s.zone, sections))
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 }
 
-func (s *scene) edit(t *testing.T, e *environment, lines ...string) {
-	t.Helper()
-	e.tell(t, "$ nsupdate -k person.key\n%s", strings.Join(lines, "\n"))
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+func (s *scene) edit(e *environment, lines ...string) {
+	s.t.Helper()
+	e.tell(s.t, "$ nsupdate -k person.key\n%s", strings.Join(lines, "\n"))
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	if err := e.dns.Edit(ctx, s.zone, lines...); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 }

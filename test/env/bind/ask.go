@@ -5,7 +5,6 @@ package bind
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os/exec"
@@ -81,12 +80,4 @@ func (w *World) Edit(ctx context.Context, zone string, lines ...string) error {
 		return fmt.Errorf("nsupdate %s: %w: %s", zone, err, out)
 	}
 	return nil
-}
-
-// PauseSecondary stops the secondary, so that updates at the primary do not reach the world in full; the second return brings it back.
-func (w *World) PauseSecondary() (resume func() error, err error) {
-	if w.second == nil || !w.second.Running() {
-		return nil, errors.New("the secondary does not run")
-	}
-	return w.second.Pause()
 }

@@ -148,7 +148,7 @@ func copyOfNamed(dir string) (string, error) {
 		return "", fmt.Errorf("copy named: %w", err)
 	}
 	own := filepath.Join(dir, "named")
-	if err := os.WriteFile(own, program, 0o700); err != nil { //nolint:gosec // it is run
+	if err := os.WriteFile(own, program, 0o700); err != nil {
 		return "", fmt.Errorf("copy named: %w", err)
 	}
 	return own, nil

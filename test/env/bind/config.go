@@ -40,13 +40,14 @@ func (w *World) worldFiles(zones []Zone) map[string]string {
 a.root.      A   ` + Root.String() + `
 ` + TLD + `.     NS  a.nic.` + TLD + `.
 a.nic.` + TLD + `. A ` + TLDServer.String() + "\n"
-	tld := soa(TLD+".") + TLD + ". NS a.nic." + TLD + ".\na.nic." + TLD + ". A " + TLDServer.String() + "\n"
+	var tld strings.Builder
+	tld.WriteString(soa(TLD+".") + TLD + ". NS a.nic." + TLD + ".\na.nic." + TLD + ". A " + TLDServer.String() + "\n")
 	for _, z := range zones {
-		tld += nameServers(z.Name)
+		tld.WriteString(nameServers(z.Name))
 	}
 	hints := ". 3600 NS a.root.\na.root. 3600 A " + Root.String() + "\n"
 	return map[string]string{
-		"root.zone": root, "tld.zone": tld, "hints": hints,
+		"root.zone": root, "tld.zone": tld.String(), "hints": hints,
 		// It knows the operator's key, as any server may: what it does not have are the zones.
 		"named.conf": options("max-ncache-ttl 1;", Resolver, Root, TLDServer) + keyClause(OperatorKey, w.Secret) + fmt.Sprintf(`
 view root { match-destinations { %s; }; recursion no; zone "." { type primary; file "root.zone"; }; };
@@ -59,26 +60,28 @@ view resolver { match-destinations { any; }; recursion yes; allow-recursion { an
 // primaryFiles are the zones, which take updates.
 func (w *World) primaryFiles(zones []Zone) map[string]string {
 	// notify-delay 0: BIND gathers changes for five seconds otherwise before it tells the secondary.
-	conf := options(fmt.Sprintf("recursion no; allow-transfer { any; }; notify-delay 0; notify explicit; also-notify { %s; }; notify-source %s;", Secondary, Primary), Primary)
-	conf += keyClause(OperatorKey, w.Secret) + keyClause(PersonKey, w.personSecret)
+	var conf strings.Builder
+	conf.WriteString(options(fmt.Sprintf("recursion no; allow-transfer { any; }; notify-delay 0; notify explicit; also-notify { %s; }; notify-source %s;", Secondary, Primary), Primary))
+	conf.WriteString(keyClause(OperatorKey, w.Secret) + keyClause(PersonKey, w.personSecret))
 	files := map[string]string{
 		"person.key": keyClause(PersonKey, w.personSecret),
 	}
 	for _, z := range zones {
-		conf += fmt.Sprintf("zone %q { type primary; file \"%s.zone\"; update-policy { grant %s zonesub TXT; grant %s zonesub ANY; }; };\n",
+		fmt.Fprintf(&conf, "zone %q { type primary; file \"%s.zone\"; update-policy { grant %s zonesub TXT; grant %s zonesub ANY; }; };\n",
 			z.Name, z.Name, OperatorKey, PersonKey)
 		files[z.Name+".zone"] = soa(z.Name+".") + nameServers(z.Name) + "$ORIGIN " + z.Name + ".\n" + strings.Join(z.Records, "\n") + "\n"
 	}
-	files["named.conf"] = conf
+	files["named.conf"] = conf.String()
 	return files
 }
 
 func secondaryFiles(zones []Zone) map[string]string {
-	conf := options(fmt.Sprintf("recursion no; allow-transfer { any; }; notify no; transfer-source %s;", Secondary), Secondary)
+	var conf strings.Builder
+	conf.WriteString(options(fmt.Sprintf("recursion no; allow-transfer { any; }; notify no; transfer-source %s;", Secondary), Secondary))
 	for _, z := range zones {
-		conf += fmt.Sprintf("zone %q { type secondary; primaries { %s; }; file \"%s.zone\"; };\n", z.Name, Primary, z.Name)
+		fmt.Fprintf(&conf, "zone %q { type secondary; primaries { %s; }; file \"%s.zone\"; };\n", z.Name, Primary, z.Name)
 	}
-	return map[string]string{"named.conf": conf}
+	return map[string]string{"named.conf": conf.String()}
 }
 
 func keyClause(name, secret string) string {

@@ -119,7 +119,7 @@ func enter(resolver netip.Addr, addresses []netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(file.Name()) //nolint:errcheck // the mount keeps what it needs
+	defer os.Remove(file.Name())
 	if _, err := fmt.Fprintf(file, "nameserver %s\noptions timeout:2 attempts:2\n", resolver); err != nil {
 		return err
 	}

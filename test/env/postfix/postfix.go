@@ -74,7 +74,7 @@ func greets(ctx context.Context, address netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // it was only looked at
+	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	greeting := make([]byte, 4)
@@ -101,7 +101,7 @@ func (i *Instance) layOut(o Options) error {
 		return err
 	}
 	for _, folder := range []string{"", "config", "queue", "data"} {
-		if err := os.MkdirAll(filepath.Join(i.dir, folder), 0o755); err != nil { //nolint:gosec // Postfix wants it so
+		if err := os.MkdirAll(filepath.Join(i.dir, folder), 0o755); err != nil {
 			return err
 		}
 	}
@@ -109,7 +109,7 @@ func (i *Instance) layOut(o Options) error {
 		return err
 	}
 	for name, text := range map[string]string{"main.cf": i.main(o), "master.cf": master(o.Listen), "transport": o.Undeliverable + " error:5.1.1 there is nobody of that name\n"} {
-		if err := os.WriteFile(filepath.Join(i.config(), name), []byte(text), 0o644); err != nil { //nolint:gosec // Postfix wants it so
+		if err := os.WriteFile(filepath.Join(i.config(), name), []byte(text), 0o644); err != nil {
 			return err
 		}
 	}

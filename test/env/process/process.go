@@ -43,7 +43,7 @@ func Start(dir, name string, options Options, path string, args ...string) (*Pro
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	defer log.Close() //nolint:errcheck // the child holds its own descriptor
+	defer log.Close()
 	// Not CommandContext: a server outlives the test that started it, and Stop ends it.
 	p.command = exec.Command(path, args...) //nolint:noctx // see above
 	p.command.Stdout, p.command.Stderr = log, log
@@ -137,14 +137,6 @@ func Find(program, debianPackage string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%s is missing: run hack/install-debian-packages.sh, or apt-get install %s", program, debianPackage)
-}
-
-// Pause stops the process where it is (SIGSTOP), as a machine that hangs; resume lets it go on.
-func (p *Process) Pause() (resume func() error, err error) {
-	if err := p.command.Process.Signal(syscall.SIGSTOP); err != nil {
-		return nil, fmt.Errorf("pause %s: %w", p.name, err)
-	}
-	return func() error { return p.command.Process.Signal(syscall.SIGCONT) }, nil
 }
 
 // OpenFiles are the paths that the process holds open.

@@ -31,7 +31,7 @@ func openDKIM(ctx context.Context, dns netip.Addr, message []byte) ([]Verdict, e
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a folder of /tmp
+	defer os.RemoveAll(dir)
 	config := filepath.Join(dir, "opendkim.conf")
 	if err := os.WriteFile(config, []byte(fmt.Sprintf("Mode v\nNameservers %s\nDNSTimeout 5\n", dns)), 0o600); err != nil {
 		return nil, err

@@ -7,14 +7,16 @@ package verifiers
 
 import (
 	"context"
-	_ "embed"
 	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/maildomain-operator/maildomain-operator/test/env/process"
+
+	_ "embed"
 )
 
 // Result is what a verifier says of one signature.
@@ -62,12 +64,7 @@ func (v Verifier) Judge(ctx context.Context, dns netip.Addr, message []byte) ([]
 
 // Knows tells whether it can judge signatures of an algorithm.
 func (v Verifier) Knows(algorithm string) bool {
-	for _, a := range v.Algorithms {
-		if a == algorithm {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(v.Algorithms, algorithm)
 }
 
 // All returns every verifier.
