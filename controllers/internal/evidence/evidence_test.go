@@ -7,8 +7,12 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 )
 
 func TestWhenTheProviderIsAskedAgain(t *testing.T) {
@@ -54,6 +58,30 @@ func TestAnEarlierProcesssWordDoesNotCountWhereServersLackTheRecord(t *testing.T
 	} {
 		if got := NeedsProvider(c.record, c.answered, c.verdict); got != c.want {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestWhatTheProviderHadLostSinceItWasSeen(t *testing.T) {
+	seen := time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
+	changed := dnsplan.Outcome{State: dnsplan.InPlace, Changed: true, Found: []string{"v=spf1 a"}}
+	for name, c := range map[string]struct {
+		state    v1alpha1.RecordState
+		outcome  dnsplan.Outcome
+		answered time.Time
+		message  string // "" for no repair
+	}{
+		"written before it was seen":                 {v1alpha1.RecordVerified, changed, seen.Add(-time.Minute), ""},
+		"written in the second in which it was seen": {v1alpha1.RecordVerified, changed, seen.Add(900 * time.Millisecond), ""},
+		"written again since":                        {v1alpha1.RecordVerified, changed, seen.Add(time.Minute), `the provider had another record; found "v=spf1 a"`},
+		"added again since":                          {v1alpha1.RecordVerified, dnsplan.Outcome{Changed: true}, seen.Add(time.Minute), "the provider had lost it"},
+		"asked, and in place":                        {v1alpha1.RecordVerified, dnsplan.Outcome{State: dnsplan.InPlace}, seen.Add(time.Minute), ""},
+		"never seen":                                 {v1alpha1.RecordPublished, changed, seen.Add(time.Minute), ""},
+	} {
+		before := &v1alpha1.RecordStatus{State: c.state, StateChangedTime: &metav1.Time{Time: seen}}
+		got := Since(before, desired.Seen{World: desired.SeesIt}, &c.outcome, c.answered)
+		if got.Repaired != (c.message != "") || got.Message != c.message {
+			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }
