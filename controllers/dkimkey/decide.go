@@ -104,7 +104,7 @@ func (d *decision) publication(seen observation, now time.Time, suspended bool) 
 	if !seen.hasPlace {
 		return
 	}
-	known := evidence.Since(before, evidence.Of(seen.outcome, seen.place.Manual, seen.verdict, seen.looked), seen.outcome, seen.answeredAt)
+	known := evidence.Since(before, evidence.Of(seen.outcome, seen.place.Manual, seen.verdict, seen.looked), seen.outcome)
 	after := desired.Progress(before, seen.want, known, now)
 	d.status.Zone, d.status.MarkerGeneration = string(seen.place.Zone), max(d.status.MarkerGeneration, seen.generation)
 	setRecord(&d.status, after)

@@ -45,7 +45,7 @@ func recordAfter(seen observation, record desired.Record, last *v1alpha1.RecordS
 		outcome = &o
 	}
 	verdict, looked := seen.verdicts[evidence.Target(record)]
-	known := evidence.Since(last, evidence.Of(outcome, seen.place.Manual, verdict, looked), outcome, seen.answeredAt)
+	known := evidence.Since(last, evidence.Of(outcome, seen.place.Manual, verdict, looked), outcome)
 	return desired.Progress(last, record, known, now)
 }
 

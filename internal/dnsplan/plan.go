@@ -9,7 +9,11 @@
 //	seen + marker + wishes ──► Plan ──► changes (ours only) + one outcome per wish
 package dnsplan
 
-import "github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+import (
+	"time"
+
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+)
 
 // Kind says which of the values at a name a wish is about.
 type Kind string
@@ -91,6 +95,10 @@ type Outcome struct {
 	Found []string
 	// Replaced is the value of someone else that was replaced under Always.
 	Replaced string
+	// ChangedTime is when the queue last changed the record, and ChangedFrom the
+	// values that it took away then; an answer later on that found it in place keeps both.
+	ChangedTime time.Time
+	ChangedFrom []string
 	// Message says for people what is wrong and what to do; "" if nothing is.
 	Message string
 }

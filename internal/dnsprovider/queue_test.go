@@ -88,6 +88,15 @@ func TestDriftIsRepairedOnRecheck(t *testing.T) {
 		if r := b.result(s.Owner); !r.Settled() || !r.Outcomes[0].Changed || !slices.Equal(zone.values("_dmarc.example.org"), []string{"x"}) {
 			t.Errorf("got %+v", r)
 		}
+		repaired := b.result(s.Owner).Time
+		b.queue.Recheck(s.Owner)
+		if _, answered := b.queue.Result(s.Owner); answered {
+			t.Error("the answer from before is still one")
+		}
+		b.wait()
+		if o := b.result(s.Owner).Outcomes[0]; o.Changed || !o.ChangedTime.Equal(repaired) {
+			t.Errorf("a later answer forgets the repair: %+v", o)
+		}
 	})
 }
 

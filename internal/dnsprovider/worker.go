@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 )
 
@@ -198,12 +199,34 @@ func (q *Queue) store(ctx context.Context, w *worker, r *round) map[ProviderKey]
 			w.notBefore = now.Add(j.retryAfter)
 		}
 		j.result.Fingerprint, j.result.Time = j.want, now
+		j.result.Outcomes = withChanges(e.result, j.result)
 		q.answer(e, j.result)
 	}
 	if ctx.Err() == nil {
 		q.tellDomains(w, r)
 	}
 	return stale
+}
+
+// withChanges notes when each record was changed: now, or by an earlier run
+// whose answer the owner may never have read.
+func withChanges(before, after Result) []dnsplan.Outcome {
+	earlier := map[dnsplan.Key]dnsplan.Outcome{}
+	if before.Fingerprint == after.Fingerprint {
+		for _, o := range before.Outcomes {
+			earlier[dnsplan.Key{Name: o.Name, Type: o.Type}] = o
+		}
+	}
+	outcomes := slices.Clone(after.Outcomes)
+	for i, o := range outcomes {
+		switch last := earlier[dnsplan.Key{Name: o.Name, Type: o.Type}]; {
+		case o.Changed:
+			outcomes[i].ChangedTime, outcomes[i].ChangedFrom = after.Time, o.Found
+		case o.State == dnsplan.InPlace:
+			outcomes[i].ChangedTime, outcomes[i].ChangedFrom = last.ChangedTime, last.ChangedFrom
+		}
+	}
+	return outcomes
 }
 
 // plan decides whether and when the entry runs again. Call with the lock.

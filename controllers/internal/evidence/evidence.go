@@ -40,16 +40,16 @@ func Of(outcome *dnsplan.Outcome, manual bool, verdict dnscheck.Verdict, known b
 
 // Since adds what the provider did after the record was last seen in place: whoever asks about one record of a domain
 // has all of them repaired, also those of which no server has told yet.
-func Since(before *v1alpha1.RecordStatus, seen desired.Seen, outcome *dnsplan.Outcome, answered time.Time) desired.Seen {
+func Since(before *v1alpha1.RecordStatus, seen desired.Seen, outcome *dnsplan.Outcome) desired.Seen {
 	if before == nil || before.State != v1alpha1.RecordVerified || before.StateChangedTime == nil || outcome == nil {
 		return seen
 	}
 	// To the second, as in a status: what was written before it was seen is never taken for later.
-	seen.Repaired = outcome.Changed && answered.Truncate(time.Second).After(before.StateChangedTime.Time)
+	seen.Repaired = outcome.ChangedTime.Truncate(time.Second).After(before.StateChangedTime.Time)
 	if seen.Repaired && seen.World != desired.LacksIt {
 		seen.Message = "the provider had lost it"
-		if len(outcome.Found) > 0 {
-			seen.Message = "the provider had another record; found " + quoted(outcome.Found)
+		if len(outcome.ChangedFrom) > 0 {
+			seen.Message = "the provider had another record; found " + quoted(outcome.ChangedFrom)
 		}
 	}
 	return seen

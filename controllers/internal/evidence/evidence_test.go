@@ -64,22 +64,23 @@ func TestAnEarlierProcesssWordDoesNotCountWhereServersLackTheRecord(t *testing.T
 
 func TestWhatTheProviderHadLostSinceItWasSeen(t *testing.T) {
 	seen := time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
-	changed := dnsplan.Outcome{State: dnsplan.InPlace, Changed: true, Found: []string{"v=spf1 a"}}
+	changed := func(at time.Time, from ...string) dnsplan.Outcome {
+		return dnsplan.Outcome{State: dnsplan.InPlace, ChangedTime: at, ChangedFrom: from}
+	}
 	for name, c := range map[string]struct {
-		state    v1alpha1.RecordState
-		outcome  dnsplan.Outcome
-		answered time.Time
-		message  string // "" for no repair
+		state   v1alpha1.RecordState
+		outcome dnsplan.Outcome
+		message string // "" for no repair
 	}{
-		"written before it was seen":                 {v1alpha1.RecordVerified, changed, seen.Add(-time.Minute), ""},
-		"written in the second in which it was seen": {v1alpha1.RecordVerified, changed, seen.Add(900 * time.Millisecond), ""},
-		"written again since":                        {v1alpha1.RecordVerified, changed, seen.Add(time.Minute), `the provider had another record; found "v=spf1 a"`},
-		"added again since":                          {v1alpha1.RecordVerified, dnsplan.Outcome{Changed: true}, seen.Add(time.Minute), "the provider had lost it"},
-		"asked, and in place":                        {v1alpha1.RecordVerified, dnsplan.Outcome{State: dnsplan.InPlace}, seen.Add(time.Minute), ""},
-		"never seen":                                 {v1alpha1.RecordPublished, changed, seen.Add(time.Minute), ""},
+		"written before it was seen":                 {v1alpha1.RecordVerified, changed(seen.Add(-time.Minute), "a"), ""},
+		"written in the second in which it was seen": {v1alpha1.RecordVerified, changed(seen.Add(900*time.Millisecond), "a"), ""},
+		"written again since":                        {v1alpha1.RecordVerified, changed(seen.Add(time.Minute), "v=spf1 a"), `the provider had another record; found "v=spf1 a"`},
+		"added again since":                          {v1alpha1.RecordVerified, changed(seen.Add(time.Minute)), "the provider had lost it"},
+		"never written":                              {v1alpha1.RecordVerified, dnsplan.Outcome{State: dnsplan.InPlace}, ""},
+		"never seen":                                 {v1alpha1.RecordPublished, changed(seen.Add(time.Minute)), ""},
 	} {
 		before := &v1alpha1.RecordStatus{State: c.state, StateChangedTime: &metav1.Time{Time: seen}}
-		got := Since(before, desired.Seen{World: desired.SeesIt}, &c.outcome, c.answered)
+		got := Since(before, desired.Seen{World: desired.SeesIt}, &c.outcome)
 		if got.Repaired != (c.message != "") || got.Message != c.message {
 			t.Errorf("%s: %+v", name, got)
 		}
