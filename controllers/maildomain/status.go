@@ -31,8 +31,8 @@ const maxKeys = 64
 var normal = []readiness.Normal{
 	{Condition: v1alpha1.ConditionProviderReady, Reason: v1alpha1.ReasonProviderReady, Message: "the provider may be used"},
 	{Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonKeysReady, Message: "a key of every wanted algorithm signs"},
-	{Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonRecordsPublished, Message: "the provider has every wanted record"},
-	{Condition: v1alpha1.ConditionRecordsVerified, Reason: v1alpha1.ReasonRecordsVerified, Message: "the authoritative servers answer every wanted record"},
+	{Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonRecordsPublished, Message: "the provider has every record that the domain needs now"},
+	{Condition: v1alpha1.ConditionRecordsVerified, Reason: v1alpha1.ReasonRecordsVerified, Message: "the authoritative servers answer every record that the domain needs now"},
 }
 
 // recordAfter carries the status of one record forward with what was seen.
