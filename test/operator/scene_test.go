@@ -8,12 +8,14 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -99,7 +101,7 @@ func (b *bench) awaitSaid(o client.Object, reason string, words ...string) {
 		}
 		select {
 		case <-deadline:
-			b.Fatalf("no event %s of %s says %q; there are %v", reason, o.GetName(), words, b.events(o))
+			b.Fatalf("no event %s of %s says %q, but %q; there are %v\n%s", reason, o.GetName(), words, b.said(o, reason), b.events(o), describe(o))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -263,4 +265,35 @@ func quote(value string) string {
 		value = value[n:]
 	}
 	return text.String()
+}
+
+// nothing is a restart with the same flags.
+func nothing(*controllers.Settings) {}
+
+// addTXT, swapTXT and removeTXT edit a zone as somebody else does.
+func (b *bench) addTXT(zone, name, value string) {
+	b.Helper()
+	if err := b.world.Zone(zone).Add(name + ". 60 IN TXT" + quote(value)); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// swapTXT replaces one value in one change, or removes it, and leaves the others at the name.
+func (b *bench) swapTXT(zone, name, old string, by ...string) {
+	b.Helper()
+	var after strings.Builder
+	ttl := b.world.Zone(zone).Records(name+".", dns.TypeTXT)[0].Header().Ttl // one for all (RFC 2181 §5.2)
+	for _, value := range append(slices.DeleteFunc(b.txt(name), func(v string) bool { return v == old }), by...) {
+		fmt.Fprintf(&after, "%s. %d IN TXT%s\n", name, ttl, quote(value))
+	}
+	if err := b.world.Zone(zone).Replace(name+".", dns.TypeTXT, after.String()); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bench) removeTXT(zone, name string) {
+	b.Helper()
+	if err := b.world.Zone(zone).Remove(name+".", dns.TypeTXT); err != nil {
+		b.Fatal(err)
+	}
 }
