@@ -111,7 +111,7 @@ func (d *decision) publication(seen observation, now time.Time, suspended bool) 
 
 	persisted := before != nil && before.Value == after.Value
 	d.recheck = before != nil && before.State != v1alpha1.RecordDrifted && after.State == v1alpha1.RecordDrifted
-	again, look := evidence.AskAgain(after, seen.answeredAt, seen.verdict, now)
+	again, look := evidence.AskAgain(after, seen.outcome, seen.answeredAt, seen.verdict, now)
 	d.look(look)
 	d.recheck = (d.recheck || again) && !suspended
 	d.submit = persisted && evidence.NeedsProvider(after, seen.outcome != nil, seen.verdict) && !suspended

@@ -18,7 +18,6 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
-	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
 	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
@@ -249,8 +248,7 @@ func (d *decision) publication(seen observation, now time.Time, writes bool) {
 		after := recordAfter(seen, record, last, now)
 		d.records = append(d.records, after)
 		persisted = persisted && known(last, after)
-		_, answered := seen.outcomes[dnsplan.Key{Name: record.Name, Type: record.Type}]
-		d.submit = d.submit || record.Hold == "" && evidence.NeedsProvider(after, answered, seen.verdicts[evidence.Target(record)])
+		d.submit = d.submit || record.Hold == "" && evidence.NeedsProvider(after, seen.outcome(record) != nil, seen.verdicts[evidence.Target(record)])
 		d.recheck = d.recheck || drifted(last, after)
 		d.recheck = d.askAgain(seen, record, after, now) || d.recheck
 		if seen.hasPlace && worthALook(seen, record, after) {
@@ -275,7 +273,7 @@ func drifted(last *v1alpha1.RecordStatus, after v1alpha1.RecordStatus) bool {
 }
 
 func (d *decision) askAgain(seen observation, record desired.Record, after v1alpha1.RecordStatus, now time.Time) bool {
-	again, look := evidence.AskAgain(after, seen.answeredAt, seen.verdicts[evidence.Target(record)], now)
+	again, look := evidence.AskAgain(after, seen.outcome(record), seen.answeredAt, seen.verdicts[evidence.Target(record)], now)
 	d.look(look)
 	return again
 }

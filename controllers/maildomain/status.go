@@ -35,15 +35,20 @@ var normal = []readiness.Normal{
 	{Condition: v1alpha1.ConditionRecordsVerified, Reason: v1alpha1.ReasonRecordsVerified, Message: "the authoritative servers answer every record that the domain needs now"},
 }
 
+// outcome is what the queue said of a record; nil if it has not answered.
+func (o observation) outcome(record desired.Record) *dnsplan.Outcome {
+	if outcome, ok := o.outcomes[dnsplan.Key{Name: record.Name, Type: record.Type}]; ok {
+		return &outcome
+	}
+	return nil
+}
+
 // recordAfter carries the status of one record forward with what was seen.
 func recordAfter(seen observation, record desired.Record, last *v1alpha1.RecordStatus, now time.Time) v1alpha1.RecordStatus {
 	if !seen.hasPlace && last != nil && last.Value == record.Value {
 		return *last // nothing can be said of it now
 	}
-	var outcome *dnsplan.Outcome
-	if o, ok := seen.outcomes[dnsplan.Key{Name: record.Name, Type: record.Type}]; ok {
-		outcome = &o
-	}
+	outcome := seen.outcome(record)
 	verdict, looked := seen.verdicts[evidence.Target(record)]
 	known := evidence.Since(last, evidence.Of(outcome, seen.place.Manual, verdict, looked), outcome)
 	return desired.Progress(last, record, known, now)

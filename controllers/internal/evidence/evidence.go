@@ -119,16 +119,23 @@ const patience = 5 * time.Minute
 // AskAgain tells whether the provider has to be asked once more, and when to think again. The queue does not ask on its
 // own. Somebody else's record goes away when somebody else acts, which the authoritative servers show if they are
 // looked at; and a record can be lost at the provider before the world has seen it.
-func AskAgain(r v1alpha1.RecordStatus, answered time.Time, verdict dnscheck.Verdict, now time.Time) (bool, time.Time) {
+func AskAgain(r v1alpha1.RecordStatus, outcome *dnsplan.Outcome, answered time.Time, verdict dnscheck.Verdict, now time.Time) (bool, time.Time) {
 	conflict := r.State == v1alpha1.RecordConflict
 	if answered.IsZero() || !conflict && !missing(r, verdict) {
 		return false, time.Time{}
 	}
-	cleared := conflict && verdict.SweptAt.After(answered) && (verdict.State == dnscheck.Lacking || verdict.State == dnscheck.Verified)
+	cleared := conflict && verdict.SweptAt.After(answered) && mayBeOver(outcome, verdict)
 	if again := answered.Add(patience); !cleared && now.Before(again) {
 		return false, again
 	}
 	return true, now.Add(patience)
+}
+
+// mayBeOver: nothing stands there any more, or the wanted record alone, or one of several that stood there: that one may
+// be adopted.
+func mayBeOver(outcome *dnsplan.Outcome, v dnscheck.Verdict) bool {
+	one := outcome != nil && len(outcome.Found) > 1 && len(v.Found) == 1
+	return v.State == dnscheck.Lacking || v.State == dnscheck.Verified || one
 }
 
 // NeedsProvider tells whether the provider has to be asked about a record at all: in the steady state it is not. That a

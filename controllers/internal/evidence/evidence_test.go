@@ -29,13 +29,15 @@ func TestWhenTheProviderIsAskedAgain(t *testing.T) {
 		"a fresh conflict":             {v1alpha1.RecordConflict, ago(time.Minute), dnscheck.Verdict{}, false, now.Add(4 * time.Minute)},
 		"an old conflict":              {v1alpha1.RecordConflict, ago(5 * time.Minute), dnscheck.Verdict{}, true, now.Add(5 * time.Minute)},
 		"the servers saw it go":        {v1alpha1.RecordConflict, ago(time.Minute), dnscheck.Verdict{State: dnscheck.Lacking, SweptAt: now}, true, now.Add(5 * time.Minute)},
+		"one of the two went":          {v1alpha1.RecordConflict, ago(time.Minute), dnscheck.Verdict{State: dnscheck.Differs, Found: []string{"a"}, SweptAt: now}, true, now.Add(5 * time.Minute)},
+		"both are still there":         {v1alpha1.RecordConflict, ago(time.Minute), dnscheck.Verdict{State: dnscheck.Differs, Found: []string{"a", "b"}, SweptAt: now}, false, now.Add(4 * time.Minute)},
 		"it went before the answer":    {v1alpha1.RecordConflict, ago(time.Minute), dnscheck.Verdict{State: dnscheck.Lacking, SweptAt: ago(time.Hour)}, false, now.Add(4 * time.Minute)},
 		"servers that lag":             {v1alpha1.RecordPublished, ago(time.Minute), dnscheck.Verdict{State: dnscheck.Lacking}, false, now.Add(4 * time.Minute)},
 		"lost at the provider":         {v1alpha1.RecordPublished, ago(time.Hour), dnscheck.Verdict{State: dnscheck.Lacking}, true, now.Add(5 * time.Minute)},
 		"servers that cannot be asked": {v1alpha1.RecordPublished, ago(time.Hour), dnscheck.Verdict{State: dnscheck.Unreachable}, false, time.Time{}},
 		"all is well":                  {v1alpha1.RecordVerified, ago(time.Hour), dnscheck.Verdict{State: dnscheck.Verified}, false, time.Time{}},
 	} {
-		again, look := AskAgain(v1alpha1.RecordStatus{State: c.state}, c.answered, c.verdict, now)
+		again, look := AskAgain(v1alpha1.RecordStatus{State: c.state}, &dnsplan.Outcome{Found: []string{"a", "b"}}, c.answered, c.verdict, now)
 		if again != c.again || !look.Equal(c.look) {
 			t.Errorf("%s: %v, look again %s", name, again, look)
 		}
