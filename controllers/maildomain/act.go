@@ -28,7 +28,10 @@ const (
 	ownerOfRevoke = client.FieldOwner("maildomain-operator-revoke")
 )
 
-var errNotReadBack = errors.New("the signing Secret does not hold what was just written")
+var (
+	errNotReadBack = errors.New("the signing Secret does not hold what was just written")
+	errDeleted     = errors.New("the MailDomain is being deleted: no key is made")
+)
 
 // act does all writing but that of status, in the order in which it is safe: a key exists before it is asked to sign,
 // it is asked to sign before signers get it, and what retires was seen gone from the signing Secret.
@@ -66,6 +69,9 @@ func (r *Reconciler) act(ctx context.Context, seen observation, d *decision) err
 func (r *Reconciler) step(ctx context.Context, seen observation, step rotation.Step) error {
 	switch s := step.(type) {
 	case rotation.CreateKey:
+		if err := r.stillThere(ctx, seen.domain); err != nil {
+			return err
+		}
 		name := childName(seen.domain.Name, s.Selector)
 		spec := keySpec(seen, s.Selector, v1alpha1.Algorithm(s.Algorithm), int32(s.Bits)) //nolint:gosec // at most 4096
 		if err := r.applyKey(ctx, seen, name, spec, ownerOfSpec); err != nil {
@@ -90,6 +96,19 @@ func (r *Reconciler) sweep(seen observation, name string) {
 			r.Prober.Sweep(target)
 		}
 	}
+}
+
+// stillThere reads live whether the domain still wants keys. The API server may miss a finalizer that is added while it
+// deletes an object; a key that is made then is nobody's.
+func (r *Reconciler) stillThere(ctx context.Context, domain *v1alpha1.MailDomain) error {
+	var now v1alpha1.MailDomain
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(domain), &now); err != nil {
+		return err
+	}
+	if now.UID != domain.UID || !now.DeletionTimestamp.IsZero() {
+		return errDeleted
+	}
+	return nil
 }
 
 func keySpec(seen observation, selector string, algorithm v1alpha1.Algorithm, bits int32) map[string]any {

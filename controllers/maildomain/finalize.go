@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -94,9 +93,13 @@ func (r *Reconciler) remove(ctx context.Context, seen observation) (left []v1alp
 
 // deleteKeys deletes the keys that the domain made, and tells how many are still there. One that a person wrote stays.
 func (r *Reconciler) deleteKeys(ctx context.Context, seen observation) (int, error) {
+	keys, err := r.keysThereAre(ctx, seen)
+	if err != nil {
+		return 0, err
+	}
 	there := 0
-	for i := range seen.keys {
-		key := &seen.keys[i]
+	for i := range keys {
+		key := &keys[i]
 		if !ours(key) {
 			continue
 		}
@@ -109,6 +112,22 @@ func (r *Reconciler) deleteKeys(ctx context.Context, seen observation) (int, err
 		}
 	}
 	return there, nil
+}
+
+// keysThereAre are the keys as they were read, or, before none is believed to be left, as the API server has them: the
+// cache may not know yet of one that was made just before the deletion.
+func (r *Reconciler) keysThereAre(ctx context.Context, seen observation) ([]v1alpha1.DKIMKey, error) {
+	if slices.ContainsFunc(seen.keys, func(k v1alpha1.DKIMKey) bool { return ours(&k) }) {
+		return seen.keys, nil
+	}
+	var list v1alpha1.DKIMKeyList
+	if err := r.Live.List(ctx, &list, client.InNamespace(seen.domain.Namespace)); err != nil {
+		return nil, fmt.Errorf("list DKIMKeys: %w", err)
+	}
+	return slices.DeleteFunc(list.Items, func(k v1alpha1.DKIMKey) bool {
+		of, err := dnsrecord.ParseDomain(k.Spec.Domain)
+		return err != nil || of != seen.name
+	}), nil
 }
 
 // withdraw asks the queue to remove the records of one purpose, or all that are left, and says what it waits for.
@@ -176,18 +195,20 @@ func (r *Reconciler) noWay(seen observation) string {
 
 // leaveSigningSecret removes the domain's data keys, and the Secret itself once no domain is left in it.
 func (r *Reconciler) leaveSigningSecret(ctx context.Context, seen observation) error {
-	if own := ownData(seen.secret.Data, seen.name); len(own) > 0 {
-		if err := r.applySigningSecret(ctx, seen, signingChange{leave: len(seen.secret.Data) > len(own)}); err != nil {
+	live := &corev1.Secret{}
+	name := client.ObjectKey{Namespace: seen.domain.Namespace, Name: seen.secretName}
+	read := func() error { return r.Live.Get(ctx, name, live) }
+	// The cache may still hold what stood there before we wrote.
+	if err := read(); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if own := ownData(live.Data, seen.name); len(own) > 0 {
+		if err := r.applySigningSecret(ctx, seen, signingChange{leave: len(live.Data) > len(own)}); err != nil {
 			return err
 		}
-	}
-	live := &corev1.Secret{}
-	err := r.Live.Get(ctx, client.ObjectKeyFromObject(seen.secret), live)
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return err
+		if err := read(); err != nil {
+			return client.IgnoreNotFound(err)
+		}
 	}
 	if len(live.Data) > 0 {
 		return r.letGoOfSigningSecret(ctx, seen)
@@ -198,7 +219,7 @@ func (r *Reconciler) leaveSigningSecret(ctx context.Context, seen observation) e
 	if err := r.Client.Patch(ctx, after, client.MergeFromWithOptions(live, client.MergeFromWithOptimisticLock{})); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	err = r.Client.Delete(ctx, after, client.Preconditions{UID: &after.UID, ResourceVersion: &after.ResourceVersion})
+	err := r.Client.Delete(ctx, after, client.Preconditions{UID: &after.UID, ResourceVersion: &after.ResourceVersion})
 	return client.IgnoreNotFound(err)
 }
 

@@ -180,6 +180,7 @@ func uncut(t *testing.T, change ...func(*v1alpha1.MailDomain)) (endState, int) {
 }
 
 func TestACrashAfterAnyWriteLeadsToTheSameEnd(t *testing.T) {
+	t.Parallel()
 	want, writes := uncut(t)
 	t.Logf("an uncut run takes %d writes and leads to %+v", writes, want)
 	t.Run("cut", func(t *testing.T) {
@@ -228,6 +229,7 @@ func standby(d *v1alpha1.MailDomain) int {
 }
 
 func TestAProcessThatDiesAtEveryWriteStillGetsThere(t *testing.T) {
+	t.Parallel()
 	want, _ := uncut(t, bothAlgorithms)
 	b := newBench(t, "example.org")
 	b.stop()
@@ -253,6 +255,7 @@ func TestAProcessThatDiesAtEveryWriteStillGetsThere(t *testing.T) {
 }
 
 func TestACrashInADeletionLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	_, writes := cutDeletion(t, 0)
 	t.Logf("an uncut deletion takes %d writes", writes)
 	for n := 1; n <= writes; n++ {
@@ -287,6 +290,7 @@ func cutDeletion(t *testing.T, n int) (what string, writes int) {
 // TestALostAnswerOfTheProviderLeadsToTheSameEnd loses the answer to one update after the other, with and without the end
 // of the process that sent it.
 func TestALostAnswerOfTheProviderLeadsToTheSameEnd(t *testing.T) {
+	t.Parallel()
 	want, _ := uncut(t)
 	for _, crash := range []bool{false, true} {
 		for n := 1; n <= 6; n++ {

@@ -28,6 +28,7 @@ func deleting(d *v1alpha1.MailDomain) { d.Spec.DeletionPolicy = v1alpha1.Deletio
 func signsIntoShared(d *v1alpha1.MailDomain) { d.Spec.DKIM.SigningSecretName = "mail-signing" }
 
 func TestARetainedDomainIsTakenUpAgainWithTheSameKeys(t *testing.T) {
+	t.Parallel()
 	for name, again := range map[string]func(*v1alpha1.MailDomain){
 		"by a MailDomain of the same name": signsIntoShared,
 		"by a MailDomain of another name": func(d *v1alpha1.MailDomain) {
@@ -70,6 +71,7 @@ func TestARetainedDomainIsTakenUpAgainWithTheSameKeys(t *testing.T) {
 }
 
 func TestDeleteRemovesExactlyOursInASafeOrder(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	zone := b.world.Zone("example.org")
 	if err := zone.Add("old._domainkey TXT \"v=DKIM1; p=\"\n_dmarc.sub TXT \"v=DMARC1; p=reject\"\n"); err != nil {
@@ -106,6 +108,7 @@ func TestDeleteRemovesExactlyOursInASafeOrder(t *testing.T) {
 }
 
 func TestADomainThatComesAgainOnTheSameDayUsesNoSelectorTwice(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	used := map[string]bool{}
@@ -150,6 +153,7 @@ func removals(history []string, ready string) []string {
 }
 
 func TestADeletionInMidPublicationLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	zone, server := b.world.Zone("example.org"), b.world.Server("127.0.0.3")
@@ -176,6 +180,7 @@ func TestADeletionInMidPublicationLeavesNothingBehind(t *testing.T) {
 }
 
 func TestAProviderThatIsGoneHoldsADeletionUpOnlyUntilAPersonSaysSo(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	p := b.provider("dns")
 	d := b.domain("example.org", deleting)
@@ -200,6 +205,7 @@ func TestAProviderThatIsGoneHoldsADeletionUpOnlyUntilAPersonSaysSo(t *testing.T)
 }
 
 func TestASigningKeyThatIsDeletedWaitsUntilAnotherOneSigns(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	// No other key can take over as long as nobody sees the spare.
 	hidden := nameserver.Faults{Lie: func(q, a *dns.Msg) *dns.Msg {
@@ -244,6 +250,7 @@ func TestASigningKeyThatIsDeletedWaitsUntilAnotherOneSigns(t *testing.T) {
 }
 
 func TestASecretThatAPersonDeletesIsKeptOrWrittenAgain(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	d := b.domain("example.org")
@@ -293,6 +300,7 @@ func TestASecretThatAPersonDeletesIsKeptOrWrittenAgain(t *testing.T) {
 }
 
 func TestGarbageCollectionTakesNoKeyAndNoRecord(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	for _, policy := range []metav1.DeletionPropagation{metav1.DeletePropagationForeground, metav1.DeletePropagationBackground} {
@@ -326,6 +334,7 @@ func TestGarbageCollectionTakesNoKeyAndNoRecord(t *testing.T) {
 }
 
 func TestANamespaceThatIsDeletedIsNotHeldUp(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	d := b.domain("example.org")

@@ -81,6 +81,7 @@ func gitops(t *testing.T) (*bench, string) {
 }
 
 func TestAGitOpsToolThatAppliesAndOursNeverFight(t *testing.T) {
+	t.Parallel()
 	for name, options := range map[string][]client.ApplyOption{
 		"a server-side apply":                    {client.FieldOwner("gitops")},
 		"a server-side apply that forces fields": {client.FieldOwner("gitops"), client.ForceOwnership},
@@ -116,6 +117,7 @@ func TestAGitOpsToolThatAppliesAndOursNeverFight(t *testing.T) {
 }
 
 func TestKubectlFindsNothingToDoAfterReconcile(t *testing.T) {
+	t.Parallel()
 	for name, mode := range map[string][]string{
 		"client-side": nil,
 		"server-side": {"--server-side", "--field-manager=gitops"},

@@ -38,6 +38,7 @@ func domainsShared(t *testing.T) int {
 }
 
 func TestManyDomainsShareOneSigningSecret(t *testing.T) {
+	t.Parallel()
 	manyDomains := domainsShared(t)
 	b := newBench(t, "mail.example")
 	writes := b.countEveryWrite()
@@ -130,6 +131,7 @@ func (b *bench) holdsItsOwn(secret *corev1.Secret, d *v1alpha1.MailDomain) {
 }
 
 func TestASigningSecretThatGrowsTooLargeIsNamed(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	secret := &corev1.Secret{}

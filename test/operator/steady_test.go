@@ -18,6 +18,7 @@ import (
 )
 
 func TestASteadyDomainIsNeitherWrittenNorAskedForAtTheProvider(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	writes := b.countEveryWrite()
 	b.provider("dns")
