@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 )
 
 // event is one entry of the catalogue: what a person reads in kubectl describe.
@@ -61,7 +62,9 @@ func (r *Reconciler) sayTransitions(domain *v1alpha1.MailDomain, before, after v
 		if record.ReplacedValue != "" && last.ReplacedValue != record.ReplacedValue {
 			r.sayOfRecord(domain, recordAdopted, record, "%s replaced what stood there: %s", record.Name, record.ReplacedValue)
 		}
-		if last.State != record.State {
+		// Why a record is held changes while it is held; that nobody has looked yet is no news.
+		held := record.State == v1alpha1.RecordAwaitingSigning
+		if last.State != record.State && (!held || record.Message != desired.NobodyLooked) || held && last.Message != record.Message {
 			r.sayState(domain, record)
 		}
 	}

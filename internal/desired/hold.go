@@ -23,6 +23,9 @@ type Evidence struct {
 	Standing string
 }
 
+// NobodyLooked is why a record waits before anybody knows what stands at its name.
+const NobodyLooked = "waits until the authoritative servers have said what stands there"
+
 // Hold decides whether the _dmarc record waits. A policy that is stricter than what stands there would have receivers
 // refuse mail that we do not sign yet; a looser one never waits. The time returned is when to decide again.
 func Hold(record Record, before *v1alpha1.RecordStatus, e Evidence, now time.Time) (string, time.Time) {
@@ -33,7 +36,7 @@ func Hold(record Record, before *v1alpha1.RecordStatus, e Evidence, now time.Tim
 	case e.RSASigns && !spfWaits:
 		return "", time.Time{}
 	case !e.Looked:
-		return "waits until the authoritative servers have said what stands there", time.Time{}
+		return NobodyLooked, time.Time{}
 	case !stricter(record.Value, e.Standing):
 		return "", time.Time{}
 	case !e.RSASigns:
