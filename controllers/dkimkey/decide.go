@@ -10,6 +10,7 @@ import (
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
@@ -106,14 +107,14 @@ func (d *decision) publication(seen observation, now time.Time, suspended bool) 
 	}
 	known := evidence.Since(before, evidence.Of(seen.outcome, seen.place.Manual, seen.verdict, seen.looked), seen.outcome)
 	after := desired.Progress(before, seen.want, known, now)
-	d.status.Zone, d.status.MarkerGeneration = string(seen.place.Zone), max(d.status.MarkerGeneration, seen.generation)
+	d.status.Zone, d.status.MarkerGeneration = place.Known(seen.place, seen.failure), max(d.status.MarkerGeneration, seen.generation)
 	setRecord(&d.status, after)
 
 	persisted := before != nil && before.Value == after.Value
 	d.recheck = before != nil && before.State != v1alpha1.RecordDrifted && after.State == v1alpha1.RecordDrifted
 	again, look := evidence.AskAgain(after, seen.outcome, seen.answeredAt, seen.verdict, now)
 	d.look(look)
-	d.recheck = (d.recheck || again) && !suspended
+	d.recheck = (d.recheck || again || evidence.Outdated(before, seen.answeredAt)) && !suspended
 	d.submit = persisted && evidence.NeedsProvider(after, seen.outcome != nil, seen.verdict) && !suspended
 	d.watch = desired.Published(after) || after.State == v1alpha1.RecordDrifted || seen.place.Manual ||
 		after.State == v1alpha1.RecordConflict && seen.place.Policy.Mode != dnscheck.Recursive

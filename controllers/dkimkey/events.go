@@ -20,7 +20,6 @@ var (
 	recordPublished = event{corev1.EventTypeNormal, "RecordPublished", "PublishRecord"}
 	recordVerified  = event{corev1.EventTypeNormal, "RecordVerified", "VerifyRecord"}
 	recordDrifted   = event{corev1.EventTypeWarning, "RecordDrifted", "VerifyRecord"}
-	recordConflict  = event{corev1.EventTypeWarning, "RecordConflict", "PublishRecord"}
 	keyUsable       = event{corev1.EventTypeNormal, "KeyUsable", "WaitForCaches"}
 	keySigning      = event{corev1.EventTypeNormal, "KeySigning", "Sign"}
 	keyRetiring     = event{corev1.EventTypeNormal, "KeyRetiring", "Retire"}
@@ -44,9 +43,7 @@ func (r *Reconciler) sayTransitions(key *v1alpha1.DKIMKey, before, after v1alpha
 			r.say(key, recordVerified, "every authoritative server answers %s", after.RecordName)
 		case v1alpha1.RecordDrifted:
 			r.say(key, recordDrifted, "%s: %s", after.RecordName, after.RecordMessage)
-		case v1alpha1.RecordConflict:
-			r.say(key, recordConflict, "%s: %s", after.RecordName, after.RecordMessage)
-		case v1alpha1.RecordPending, v1alpha1.RecordAwaitingSigning:
+		case v1alpha1.RecordConflict, v1alpha1.RecordPending, v1alpha1.RecordAwaitingSigning: // the conditions tell
 		}
 	}
 	if before.Phase == after.Phase {

@@ -221,7 +221,12 @@ func (r *Reconciler) look(seen *observation) {
 		return
 	}
 	result, ok := r.Queue.Result(owner(seen.key))
-	if outcome, answered := evidence.Answer(seen.submission(), result, ok)[dnsplan.Key{Name: seen.want.Name, Type: seen.want.Type}]; answered {
+	outcome, answered := evidence.Answer(seen.submission(), result, ok)[dnsplan.Key{Name: seen.want.Name, Type: seen.want.Type}]
+	switch {
+	case !answered || evidence.Outdated(recordStatus(seen.key.Status), result.Time):
+	case verbatim(*seen, outcome):
+		seen.want.Value = outcome.Found[0] // which has not been asked for yet
+	default:
 		seen.outcome = &outcome
 	}
 	if ok {
@@ -229,6 +234,22 @@ func (r *Reconciler) look(seen *observation) {
 	}
 	seen.verdict, seen.looked = r.Prober.Verdict(evidence.Target(seen.want))
 }
+
+// verbatim tells whether what stands there is a record of this very key in other words. A key that signs already brings
+// its record along as it is: whoever wrote it may look for it.
+func verbatim(seen observation, outcome dnsplan.Outcome) bool {
+	if seen.key.Status.PublishedTime != nil || seen.key.Spec.Revoked {
+		return false // what stands there now is not what it brought
+	}
+	if outcome.State != dnsplan.Conflict || len(outcome.Found) != 1 || !adopted(seen.key) || seen.pair.IsZero() {
+		return false
+	}
+	record, err := dkim.ParseRecord(outcome.Found[0])
+	return err == nil && !record.Revoked() && record.AllowsSHA256() && record.ForEmail() && record.PublicKeySHA256() == seen.pair.PublicKeySHA256()
+}
+
+// adopted tells whether a person brought the private key.
+func adopted(key *v1alpha1.DKIMKey) bool { return key.Spec.PrivateKeySecretName != "" }
 
 // wanted is the record that shall stand there: the public key, or nothing in its place once it is revoked. A key pair
 // that cannot be read leaves the record as it is.
@@ -271,7 +292,7 @@ func (o observation) signs() bool {
 func (o observation) submission() dnsprovider.Submission {
 	before := recordStatus(o.key.Status)
 	adoption := dnsplan.Never // selectors are never overwritten
-	if o.key.Spec.PrivateKeySecretName != "" {
+	if adopted(o.key) {
 		adoption = dnsplan.Identical // a key that signs already brings its record along
 	}
 	return dnsprovider.Submission{

@@ -30,6 +30,9 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	findings := d.findings
 	if record := recordStatus(d.status); record != nil {
 		of, look := readiness.Records([]v1alpha1.RecordStatus{*record}, settled, now)
+		if seen.place.Manual && seen.outcome != nil {
+			of = readiness.ByHand(of)
+		}
 		findings = append(findings, of...)
 		d.look(look)
 	} else {

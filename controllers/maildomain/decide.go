@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
@@ -249,7 +252,7 @@ func (d *decision) publication(seen observation, now time.Time, writes bool) {
 		d.records = append(d.records, after)
 		persisted = persisted && known(last, after)
 		d.submit = d.submit || record.Hold == "" && evidence.NeedsProvider(after, seen.outcome(record) != nil, seen.verdicts[evidence.Target(record)])
-		d.recheck = d.recheck || drifted(last, after)
+		d.recheck = d.recheck || drifted(last, after) || evidence.Outdated(last, seen.answeredAt)
 		d.recheck = d.askAgain(seen, record, after, now) || d.recheck
 		if seen.hasPlace && worthALook(seen, record, after) {
 			d.watch = append(d.watch, evidence.Target(record))
@@ -317,6 +320,20 @@ func (d *decision) keyFindings(seen observation) {
 		}
 		d.findings = append(d.findings, f)
 	}
+	// Signers have what they need, and would not get it again.
+	for i, key := range seen.keys {
+		if c := stalled(&key); seen.views[i].Signs && c != nil && denied(&key, v1alpha1.ConditionKeysReady, c.Reason) {
+			d.findings = append(d.findings, readiness.Finding{
+				Condition: v1alpha1.ConditionKeysReady, Reason: c.Reason, Message: "DKIMKey " + key.Name + ": " + c.Message, Person: true,
+			})
+		}
+	}
+}
+
+// denied tells whether a condition of the key is False for this reason.
+func denied(key *v1alpha1.DKIMKey, condition, reason string) bool {
+	c := meta.FindStatusCondition(key.Status.Conditions, condition)
+	return c != nil && c.Status == metav1.ConditionFalse && c.Reason == reason
 }
 
 // waitingOf picks what is awaited for one algorithm from the rotation's own words.

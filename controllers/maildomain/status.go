@@ -17,6 +17,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/announce"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 	"github.com/maildomain-operator/maildomain-operator/internal/dmarc"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
@@ -35,9 +36,10 @@ var normal = []readiness.Normal{
 	{Condition: v1alpha1.ConditionRecordsVerified, Reason: v1alpha1.ReasonRecordsVerified, Message: "the authoritative servers answer every record that the domain needs now"},
 }
 
-// outcome is what the queue said of a record; nil if it has not answered.
+// outcome is what the queue said of a record; nil if it has not answered since the record drifted.
 func (o observation) outcome(record desired.Record) *dnsplan.Outcome {
-	if outcome, ok := o.outcomes[dnsplan.Key{Name: record.Name, Type: record.Type}]; ok {
+	outcome, ok := o.outcomes[dnsplan.Key{Name: record.Name, Type: record.Type}]
+	if ok && !evidence.Outdated(before(o.domain, record), o.answeredAt) {
 		return &outcome
 	}
 	return nil
@@ -61,7 +63,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	after := *last.DeepCopy()
 	after.ObservedGeneration = seen.domain.Generation
 	if seen.hasPlace {
-		after.Zone = string(seen.place.Zone)
+		after.Zone = place.Known(seen.place, seen.failure)
 	}
 	after.MarkerGeneration = max(last.MarkerGeneration, seen.generation)
 	after.Keys = keyStatuses(seen, last.Keys)
@@ -71,6 +73,9 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 
 	settled := readiness.True(last.Conditions, v1alpha1.ConditionReady) && last.ObservedGeneration == seen.domain.Generation
 	of, look := readiness.Records(counted(seen, after.Records), settled, now)
+	if seen.place.Manual && seen.outcomes != nil {
+		of = readiness.ByHand(of)
+	}
 	d.look(look)
 	findings := slices.Concat(d.findings, of)
 	if seen.domain.Spec.Suspend && settled {

@@ -32,6 +32,16 @@ func Records(records []v1alpha1.RecordStatus, settled bool, now time.Time) ([]Fi
 	return findings, look
 }
 
+// ByHand says the same where a person has to publish what is missing.
+func ByHand(findings []Finding) []Finding {
+	for i, f := range findings {
+		if f.Reason == v1alpha1.ReasonPublishing {
+			findings[i].Reason, findings[i].Person = v1alpha1.ReasonPasteRecords, true
+		}
+	}
+	return findings
+}
+
 func tolerated(r v1alpha1.RecordStatus, settled bool, now time.Time) (time.Time, bool) {
 	if !settled || r.StateChangedTime == nil || (r.State != v1alpha1.RecordPublished && r.State != v1alpha1.RecordDrifted) {
 		return time.Time{}, false

@@ -27,7 +27,7 @@ func Of(outcome *dnsplan.Outcome, manual bool, verdict dnscheck.Verdict, known b
 	}
 	if outcome == nil {
 		if manual {
-			seen.Provider = desired.ByHand
+			seen.Provider, seen.Message = desired.ByHand, "" // what to paste is not known yet
 		}
 		return seen
 	}
@@ -36,6 +36,12 @@ func Of(outcome *dnsplan.Outcome, manual bool, verdict dnscheck.Verdict, known b
 		seen.Message = outcome.Message
 	}
 	return seen
+}
+
+// Outdated: the record drifted after the provider had answered, who then has to be asked again.
+func Outdated(before *v1alpha1.RecordStatus, answered time.Time) bool {
+	return before != nil && before.State == v1alpha1.RecordDrifted && before.StateChangedTime != nil &&
+		!answered.IsZero() && answered.Before(before.StateChangedTime.Time)
 }
 
 // Since adds what the provider did after the record was last seen in place: whoever asks about one record of a domain
@@ -193,5 +199,5 @@ func Failure(err error) *readiness.Finding {
 	if !ok {
 		m.condition, m.reason = v1alpha1.ConditionRecordsPublished, v1alpha1.ReasonWriteRefused
 	}
-	return &readiness.Finding{Condition: m.condition, Reason: m.reason, Message: e.Message, Person: !e.Temporary()}
+	return &readiness.Finding{Condition: m.condition, Reason: m.reason, Message: e.Message, Person: !e.Temporary(), Unwatched: e.Reason == dnsprovider.ZoneNotFound}
 }

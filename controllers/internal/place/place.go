@@ -179,6 +179,9 @@ func (f Finder) zone(ctx context.Context, p provider, ref v1alpha1.ProviderRef, 
 	ctx, cancel := context.WithTimeout(ctx, climbTimeout)
 	defer cancel()
 	found, err := f.Zones.Zone(ctx, name)
+	if err == nil && len(found.Apex.Labels()) < 2 {
+		err = fmt.Errorf("it is not delegated: the servers of %q answer for it", found.Apex.FQDN()) // nobody may write there
+	}
 	if err == nil {
 		return found.Apex, nil
 	}
@@ -188,6 +191,15 @@ func (f Finder) zone(ctx context.Context, p provider, ref v1alpha1.ProviderRef, 
 	finding := deny(v1alpha1.ReasonZoneNotFound, false, "the zone of %s cannot be found: %s; name it in spec.zones of %s", name, err, describe(ref))
 	finding.Unwatched = true
 	return "", finding
+}
+
+// Known is the zone for the status to keep, which saves the next search; none if the provider does not hold it: then
+// the domain's zone may be another one by now.
+func Known(found Place, failure *readiness.Finding) string {
+	if failure != nil && failure.Reason == v1alpha1.ReasonZoneNotFound {
+		return ""
+	}
+	return string(found.Zone)
 }
 
 // longest is the zone with the most labels that holds the name.
