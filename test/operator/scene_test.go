@@ -273,7 +273,11 @@ func nothing(*controllers.Settings) {}
 // addTXT, swapTXT and removeTXT edit a zone as somebody else does.
 func (b *bench) addTXT(zone, name, value string) {
 	b.Helper()
-	if err := b.world.Zone(zone).Add(name + ". 60 IN TXT" + quote(value)); err != nil {
+	ttl := uint32(1) // what stood there before a record of ours is waited out
+	for _, rr := range b.world.Zone(zone).Records(name+".", dns.TypeTXT) {
+		ttl = rr.Header().Ttl
+	}
+	if err := b.world.Zone(zone).Add(fmt.Sprintf("%s. %d IN TXT%s", name, ttl, quote(value))); err != nil {
 		b.Fatal(err)
 	}
 }
@@ -296,4 +300,37 @@ func (b *bench) removeTXT(zone, name string) {
 	if err := b.world.Zone(zone).Remove(name+".", dns.TypeTXT); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// remove takes everything away that stands at a name.
+func (b *bench) remove(zone, name string) {
+	b.Helper()
+	if err := b.world.Zone(zone).Remove(name+".", dns.TypeANY); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func contains(all []string, one string) bool { return slices.Contains(all, one) }
+
+// inNamespace is the bench of another tenant.
+func (b *bench) inNamespace(namespace string) *bench {
+	c := *b
+	c.namespace = namespace
+	return &c
+}
+
+// key makes a DKIMKey as a person does.
+func (b *bench) key(domain, selector string, change ...func(*v1alpha1.DKIMKey)) *v1alpha1.DKIMKey {
+	b.Helper()
+	k := &v1alpha1.DKIMKey{
+		ObjectMeta: metav1.ObjectMeta{Name: selector + "-" + strings.ReplaceAll(domain, ".", "-"), Namespace: b.namespace},
+		Spec: v1alpha1.DKIMKeySpec{
+			Domain: domain, Selector: selector, Algorithm: v1alpha1.AlgorithmRSA, ProviderRef: v1alpha1.ProviderRef{Name: "dns"},
+		},
+	}
+	for _, c := range change {
+		c(k)
+	}
+	b.create(k)
+	return k
 }
