@@ -11,10 +11,9 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
@@ -320,7 +319,11 @@ func (d *decision) keyFindings(seen observation) {
 		}
 		d.findings = append(d.findings, f)
 	}
-	// Signers have what they need, and would not get it again.
+	d.secretFindings(seen)
+}
+
+// secretFindings says what is wrong with the private keys that sign: signers hold them, and would not get them again.
+func (d *decision) secretFindings(seen observation) {
 	for i, key := range seen.keys {
 		if c := stalled(&key); seen.views[i].Signs && c != nil && denied(&key, v1alpha1.ConditionKeysReady, c.Reason) {
 			d.findings = append(d.findings, readiness.Finding{

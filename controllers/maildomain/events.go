@@ -62,9 +62,7 @@ func (r *Reconciler) sayTransitions(domain *v1alpha1.MailDomain, before, after v
 		if record.ReplacedValue != "" && last.ReplacedValue != record.ReplacedValue {
 			r.sayOfRecord(domain, recordAdopted, record, "%s replaced what stood there: %s", record.Name, record.ReplacedValue)
 		}
-		// Why a record is held changes while it is held; that nobody has looked yet is no news.
-		held := record.State == v1alpha1.RecordAwaitingSigning
-		if last.State != record.State && (!held || record.Message != desired.NobodyLooked) || held && last.Message != record.Message {
+		if isNews(last, record) {
 			r.sayState(domain, record)
 		}
 	}
@@ -73,6 +71,14 @@ func (r *Reconciler) sayTransitions(domain *v1alpha1.MailDomain, before, after v
 			r.sayOfRecord(domain, recordLeft, record, "%s (%s) is not in the spec any more; it stays as it is", record.Name, record.Purpose)
 		}
 	}
+}
+
+// isNews: why a record is held changes while it is held; that nobody has looked yet is no news.
+func isNews(last, record v1alpha1.RecordStatus) bool {
+	if record.State == v1alpha1.RecordAwaitingSigning {
+		return record.Message != last.Message && record.Message != desired.NobodyLooked
+	}
+	return record.State != last.State
 }
 
 func (r *Reconciler) sayState(domain *v1alpha1.MailDomain, record v1alpha1.RecordStatus) {

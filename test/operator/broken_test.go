@@ -85,7 +85,7 @@ var breakages = map[string]breakage{
 	"the server does not hold the zone": {
 		broken: func(s *scene) {
 			s.world.Server("127.0.0.3").Unhost(s.zone)
-			edit(s.bench, s.provider, func(p *v1alpha1.DNSProvider) { p.Spec.Zones = []v1alpha1.ZoneName{v1alpha1.ZoneName(s.zone)} })
+			edit(s.bench, s.provider, func(p *v1alpha1.DNSProvider) { p.Spec.Zones = []v1alpha1.ZoneName{s.zone} })
 		},
 		mend:     func(s *scene) { s.world.Server("127.0.0.3").Host(s.world.Zone(s.zone), true) },
 		provider: v1alpha1.ReasonZoneNotFound, domain: v1alpha1.ReasonZoneNotFound, condition: v1alpha1.ConditionProviderReady, person: true,
@@ -96,7 +96,7 @@ var breakages = map[string]breakage{
 			edit(s.bench, s.provider, func(p *v1alpha1.DNSProvider) { p.Spec.Zones = []v1alpha1.ZoneName{"spare.test"} })
 		},
 		mend: func(s *scene) {
-			edit(s.bench, s.provider, func(p *v1alpha1.DNSProvider) { p.Spec.Zones = append(p.Spec.Zones, v1alpha1.ZoneName(s.zone)) })
+			edit(s.bench, s.provider, func(p *v1alpha1.DNSProvider) { p.Spec.Zones = append(p.Spec.Zones, s.zone) })
 		},
 		domain: v1alpha1.ReasonZoneNotFound, condition: v1alpha1.ConditionProviderReady, person: true,
 		words: []string{"spec.zones"},
@@ -123,7 +123,7 @@ var breakages = map[string]breakage{
 			edit(s.bench, s.provider, func(p *v1alpha1.DNSProvider) {
 				p.Spec.Libdns, p.Spec.RFC2136 = nil, &v1alpha1.RFC2136{
 					Server: fmt.Sprintf("127.0.0.3:%d", s.world.Port()),
-					TSIG:   &v1alpha1.TSIG{KeyName: "op", SecretRef: v1alpha1.SecretKeyRef{Name: v1alpha1.ObjectName(s.secret.Name), Key: "tsig"}},
+					TSIG:   &v1alpha1.TSIG{KeyName: "op", SecretRef: v1alpha1.SecretKeyRef{Name: s.secret.Name, Key: "tsig"}},
 				}
 			})
 		},
@@ -170,7 +170,7 @@ func TestWhatIsWrongIsSaidOnceAndLeavesEverythingAsItWas(t *testing.T) {
 	for name, zone := range zones {
 		s := &scene{bench: b, zone: zone, provider: b.provider("dns-" + zone)}
 		s.secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: s.provider.Name, Namespace: b.namespace}}
-		s.domain = b.domain(zone, func(d *v1alpha1.MailDomain) { d.Spec.ProviderRef.Name = v1alpha1.ObjectName(s.provider.Name) })
+		s.domain = b.domain(zone, func(d *v1alpha1.MailDomain) { d.Spec.ProviderRef.Name = s.provider.Name })
 		scenes[name] = s
 	}
 	for _, s := range scenes {

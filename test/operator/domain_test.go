@@ -153,7 +153,7 @@ func TestAParkedDomain(t *testing.T) {
 	}
 	b.rounds()
 	b.awaitReady(d)
-	for _, line := range strings.Split(strings.TrimSpace(before), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(before), "\n") {
 		if !strings.Contains(b.world.Zone("example.org").Dump(), line) {
 			t.Errorf("%s is gone", line)
 		}

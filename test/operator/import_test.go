@@ -34,7 +34,7 @@ func (b *bench) pem(name string, text []byte, labels map[string]string) *corev1.
 var adopt = map[string]string{v1alpha1.LabelAdopt: "true"}
 
 func bring(secret string) func(*v1alpha1.DKIMKey) {
-	return func(k *v1alpha1.DKIMKey) { k.Spec.PrivateKeySecretName = v1alpha1.ObjectName(secret) }
+	return func(k *v1alpha1.DKIMKey) { k.Spec.PrivateKeySecretName = secret }
 }
 
 // A key that signs today comes in without a gap: it signs at once, for its record stands there already, and the record
@@ -132,7 +132,7 @@ func TestAKeyAloneIsPublished(t *testing.T) {
 	if err != nil || pair.Record().String() != key.Status.RecordValue {
 		t.Errorf("the Secret holds another key than the record speaks of (%v)", err)
 	}
-	for _, line := range strings.Split(strings.TrimSpace(before), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(before), "\n") {
 		if !strings.Contains(b.world.Zone("example.org").Dump(), line) {
 			t.Errorf("%s is gone", line)
 		}

@@ -36,6 +36,7 @@ func (b *bench) restart(change func(*controllers.Settings)) {
 
 // in is the bench for a subtest.
 func (b *bench) in(t *testing.T) *bench {
+	t.Helper()
 	c := *b
 	c.T = t
 	return &c
@@ -156,13 +157,13 @@ type live struct {
 
 func (b *bench) live(d *v1alpha1.MailDomain) live {
 	b.Helper()
-	return live{zone: b.world.Zone(string(d.Spec.Domain)).Dump(), signing: b.signingSecret(d).Data}
+	return live{zone: b.world.Zone(d.Spec.Domain).Dump(), signing: b.signingSecret(d).Data}
 }
 
 // stillLive makes sure that nothing of it changed.
 func (b *bench) stillLive(d *v1alpha1.MailDomain, before live) {
 	b.Helper()
-	b.sameZone(string(d.Spec.Domain), before.zone)
+	b.sameZone(d.Spec.Domain, before.zone)
 	b.sameSigners(d, before)
 }
 
@@ -227,15 +228,15 @@ func (b *bench) awaitRecord(d *v1alpha1.MailDomain, purpose v1alpha1.RecordPurpo
 }
 
 // rsaKey makes a private key as other programs write it, and its public key record.
-func rsaKey(t testing.TB, bits int) (text []byte, pair dkim.KeyPair) {
-	t.Helper()
+func rsaKey(tb testing.TB, bits int) (text []byte, pair dkim.KeyPair) {
+	tb.Helper()
 	private, err := rsa.GenerateKey(rand.Reader, bits)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	text = pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(private)})
 	if pair, err = dkim.ParsePEM(text); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return text, pair
 }

@@ -38,7 +38,7 @@ func Of(outcome *dnsplan.Outcome, manual bool, verdict dnscheck.Verdict, known b
 	return seen
 }
 
-// Outdated: the record drifted after the provider had answered, who then has to be asked again.
+// Outdated tells whether the record drifted after the provider had answered, who then has to be asked again.
 func Outdated(before *v1alpha1.RecordStatus, answered time.Time) bool {
 	return before != nil && before.State == v1alpha1.RecordDrifted && before.StateChangedTime != nil &&
 		!answered.IsZero() && answered.Before(before.StateChangedTime.Time)
