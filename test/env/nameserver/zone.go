@@ -93,6 +93,7 @@ func parentOf(name string) string {
 // canonical returns rr as it would arrive from the wire, with its owner in
 // lower case, so that two spellings of one value compare equal.
 func canonical(rr dns.RR) (dns.RR, error) {
+	rr = dns.Copy(rr) // packing writes the length into it, and others may read it now
 	buf := make([]byte, dns.Len(rr)+16)
 	off, err := dns.PackRR(rr, buf, 0, nil, false)
 	if err != nil {
