@@ -309,7 +309,8 @@ func TestForeignRecordsNeverChange(t *testing.T) {
 					t.Fatalf("deletes an empty value: %+v", c)
 				}
 			}
-			if replaced > 1 || replaced == 1 && !always && !(published && alone && len(c.Add) > 0) {
+			mayReplace := always || published && alone && len(c.Add) > 0
+			if replaced > 1 || replaced == 1 && !mayReplace {
 				t.Fatalf("deletes what is not ours: %+v", c)
 			}
 			before := seen[c.Key()].Values

@@ -23,7 +23,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -114,7 +113,7 @@ func settingsFor(world *nameserver.Running, owner, operatorNamespace string) con
 		Keys:      dkimkey.Settings{MinimumWait: time.Second, RevocationGrace: time.Second},
 		Providers: dnsprovider.Settings{OperatorNamespace: operatorNamespace},
 		Probing: dnscheck.Options{
-			Now: time.Now, Roots: world.Roots(), Port: world.Port(), MinimumWait: time.Second,
+			Now: clock.RealClock{}.Now, Roots: world.Roots(), Port: world.Port(), MinimumWait: time.Second,
 			Interval: 2 * time.Second, RetryMin: 100 * time.Millisecond, RetryMax: time.Second, Rate: 2000, ServerRate: 1000,
 		},
 	}
@@ -138,7 +137,7 @@ func (b *bench) start() {
 	}
 	mgr, err := ctrl.NewManager(watched, ctrl.Options{
 		Scheme: scheme, Cache: caching, Metrics: metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
+		Controller: config.Controller{SkipNameValidation: new(true)},
 		Logger:     b.logger(),
 	})
 	if err != nil {
@@ -196,7 +195,7 @@ func (b *bench) provider(name string, change ...func(*v1alpha1.DNSProvider)) *v1
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: b.namespace},
 		Spec: v1alpha1.DNSProviderSpec{TTLSeconds: 60, RFC2136: &v1alpha1.RFC2136{
 			Server: fmt.Sprintf("127.0.0.3:%d", b.world.Port()),
-			TSIG:   &v1alpha1.TSIG{KeyName: "op", SecretRef: v1alpha1.SecretKeyRef{Name: v1alpha1.ObjectName(name), Key: "tsig"}},
+			TSIG:   &v1alpha1.TSIG{KeyName: "op", SecretRef: v1alpha1.SecretKeyRef{Name: name, Key: "tsig"}},
 		}, RateLimit: &v1alpha1.RateLimit{RequestsPerSecond: 500, Burst: 1000}},
 	}
 	for _, c := range change {
@@ -212,9 +211,9 @@ func (b *bench) domain(domain string, change ...func(*v1alpha1.MailDomain)) *v1a
 	d := &v1alpha1.MailDomain{
 		ObjectMeta: metav1.ObjectMeta{Name: strings.ReplaceAll(domain, ".", "-"), Namespace: b.namespace},
 		Spec: v1alpha1.MailDomainSpec{
-			Domain: v1alpha1.DomainName(domain), ProviderRef: v1alpha1.ProviderRef{Name: "dns"}, DKIM: &v1alpha1.DKIM{},
+			Domain: domain, ProviderRef: v1alpha1.ProviderRef{Name: "dns"}, DKIM: &v1alpha1.DKIM{},
 			SPF:   &v1alpha1.SPF{Mechanisms: []v1alpha1.Mechanism{"mx"}},
-			DMARC: &v1alpha1.DMARC{Policy: v1alpha1.DMARCNone, AggregateReportsTo: []v1alpha1.ReportAddress{v1alpha1.ReportAddress("mailto:dmarc@" + domain)}},
+			DMARC: &v1alpha1.DMARC{Policy: v1alpha1.DMARCNone, AggregateReportsTo: []v1alpha1.ReportAddress{"mailto:dmarc@" + domain}},
 		},
 	}
 	for _, c := range change {
@@ -349,18 +348,6 @@ func (c *counter) wrap(next http.RoundTripper) http.RoundTripper {
 		}
 		return next.RoundTrip(r)
 	})
-}
-
-func (c *counter) reset() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.writes = nil
-}
-
-func (c *counter) seen() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return append([]string(nil), c.writes...)
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)

@@ -51,7 +51,7 @@ func TestAMailDomainBecomesReadyAndItsKeysAreWhatTheWorldSees(t *testing.T) {
 		}
 		return standby == 2 && len(d.Status.Keys) == 4
 	})
-	for _, reason := range []string{"KeyCreated", "SigningChanged", "RecordHeld", "RecordPublished", "RecordVerified", "Ready"} {
+	for _, reason := range []string{"KeyCreated", "SigningChanged", "RecordHeld", "RecordVerified", "Ready"} {
 		if _, ok := b.events(d)[reason]; !ok {
 			t.Errorf("no event %s; there are %v", reason, b.events(d))
 		}
