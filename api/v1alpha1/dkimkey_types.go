@@ -220,6 +220,11 @@ type DKIMKeyStatus struct {
 	//
 	// +optional
 	RevokedTime *metav1.Time `json:"revokedTime,omitempty"`
+
+	// When the record was removed. The key itself is deleted once no cache can know its record any more.
+	//
+	// +optional
+	RemovedTime *metav1.Time `json:"removedTime,omitempty"`
 }
 
 // DKIMKey is one DKIM key pair under one selector. MailDomains make them; a person may write one alone, for example to bring in a key that signs already.

@@ -5,17 +5,12 @@ package rotation
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 )
-
-// maxUnretired bounds how many keys of one algorithm may stand side by side: one signs, one is the spare, and
-// two may be stuck (a conflict in the DNS, a key pair that was lost) before we stop making more.
-const maxUnretired = 4
 
 // Step is one thing to do. The order of a Decision's steps is the order in which they are safe.
 type Step interface{ step() }
@@ -39,10 +34,14 @@ type SignWith struct{ Selectors []string }
 // Sweep asks for a fresh look at every authoritative server, the last evidence before a key signs.
 type Sweep struct{ Key string }
 
+// DeleteKey asks for a DKIMKey to be deleted whose record no cache knows any more. Its Secret goes with it.
+type DeleteKey struct{ Key string }
+
 func (CreateKey) step() {}
 func (SetIntent) step() {}
 func (SignWith) step()  {}
 func (Sweep) step()     {}
+func (DeleteKey) step() {}
 
 // Decision is what to do now, when to look again at the latest (zero: when something changes) and what is
 // being waited for, in words that stay the same until the wait ends.
@@ -50,6 +49,8 @@ type Decision struct {
 	Steps      []Step
 	LookAgain  time.Time
 	WaitingFor string
+	// CannotUndo says why the rotation that a person wants undone stays.
+	CannotUndo string
 }
 
 // Next decides the next steps for the keys of one domain.
@@ -58,136 +59,94 @@ func Next(policy Policy, keys []Key, now time.Time) Decision {
 	keys = slices.SortedFunc(slices.Values(keys), func(a, b Key) int {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.Selector, a.Selector))
 	})
-
-	var plan plan
-	taken := takenSelectors(policy, keys)
+	// Invariant 7: who signs is decided about all keys together, so that one of which nothing is known stops it.
+	if k, ok := pick(keys, func(k Key) bool { return k.Unsure != "" }); ok {
+		return Decision{WaitingFor: k.Selector + ": " + k.Unsure}
+	}
+	p := plan{policy: policy, keys: keys, now: now}
+	taken := takenSelectors(policy.Selectors, keys)
 	for _, want := range policy.Keys {
-		plan.add(nextOf(policy, want, ofAlgorithm(keys, want.Algorithm), taken, now))
+		p.lanes = append(p.lanes, nextOf(policy, want, ofAlgorithm(keys, want.Algorithm), now))
 	}
-	plan.keepOneRSA(policy, keys)
-	for _, k := range keys {
-		if !policy.wants(k.Algorithm) && !k.Signs && k.Intent != ToRetire {
-			plan.retire = append(plan.retire, SetIntent{Key: k.Name, Intent: ToRetire})
-		}
+	p.rotateTogether()
+	for i := range p.lanes {
+		p.lanes[i].settle(policy, keys, taken, now)
 	}
-	return plan.decision(keys)
+	p.keepOneRSA()
+	p.dropUnwanted()
+	p.deleteGone()
+	return p.decision()
 }
 
-// lane is the outcome for one algorithm: lanes do not wait for each other.
-type lane struct {
-	create  []Step
-	sweep   []Step
-	intents []Step
-	signers []string
-	waiting []string
-	look    time.Time
-}
-
-// nextOf decides for one algorithm: who signs, and is there a spare?
-func nextOf(policy Policy, want WantedKey, keys []Key, taken map[string]bool, now time.Time) lane {
-	var l lane
-	incumbent, signs := pick(keys, func(k Key) bool { return k.Signs && !k.Revoked })
-	spare, hasSpare := successor(keys, want, incumbent, now)
-
-	switch replace := !signs || spare.Intent == ToSign || policy.replaces(want, incumbent, now); {
-	case replace && hasSpare && spare.usable(now):
-		// The swap: the spare's intent first, so that its controller never withdraws what is about to sign.
-		if spare.Intent != ToSign {
-			l.intents = append(l.intents, SetIntent{Key: spare.Name, Intent: ToSign})
-		}
-		incumbent, signs, hasSpare = spare, true, false
-	case replace && hasSpare && spare.ready(now):
-		l.sweep = append(l.sweep, Sweep{Key: spare.Name})
-		l.waiting = append(l.waiting, spare.Selector+": a fresh look at every authoritative server")
-	case hasSpare:
-		l.wait(spare, now)
-	}
-	if signs {
-		// Also when it should be replaced and cannot be yet: a stuck rotation leaves the old key signing (invariant 3).
-		l.signers = append(l.signers, incumbent.Selector)
-	}
-	// The first key comes before its spare: two new records at once would make the first Ready later, not sooner.
-	// After a swap the next spare is made when the swap was seen done.
-	if !hasSpare && (!signs || incumbent.Signs) {
-		l.create = createStep(policy, want, keys, taken, now, &l)
-	}
-	l.intents = append(l.intents, retireSteps(keys, want, l.signers)...)
-	return l
-}
-
-// successor is the key that signs next: one that was chosen already, else one that could sign now, else the newest.
-func successor(keys []Key, want WantedKey, incumbent Key, now time.Time) (Key, bool) {
-	candidates := slices.DeleteFunc(slices.Clone(keys), func(k Key) bool {
-		former := incumbent.Signs && !k.SigningSince.IsZero() // signed before the incumbent: on its way out
-		return k.Signs || !k.alive() || !want.fits(k) || former
-	})
-	for _, preferred := range []func(Key) bool{
-		func(k Key) bool { return k.Intent == ToSign && k.ready(now) },
-		func(k Key) bool { return k.ready(now) },
-		func(Key) bool { return true },
-	} {
-		if k, ok := pick(candidates, preferred); ok {
-			return k, true
-		}
-	}
-	return Key{}, false
-}
-
-func createStep(policy Policy, want WantedKey, keys []Key, taken map[string]bool, now time.Time, l *lane) []Step {
-	if len(slices.DeleteFunc(slices.Clone(keys), Key.outOfTheWay)) >= maxUnretired {
-		l.waiting = append(l.waiting, fmt.Sprintf("%s: %d keys stand already and none can be used; see their conditions", want.Algorithm, maxUnretired))
-		return nil
-	}
-	selector, ok := policy.Selectors.next(want.Algorithm, now, taken)
-	if !ok {
-		l.waiting = append(l.waiting, fmt.Sprintf("%s: every selector of the ring is in use", want.Algorithm))
-		return nil
-	}
-	taken[selector] = true
-	return []Step{CreateKey{Selector: selector, Algorithm: want.Algorithm, Bits: want.Bits}}
-}
-
-// outOfTheWay tells whether a key does not count as standing. One that was retired because someone else's record stands
-// under its selector counts as long as that does: what stops this selector may stop every selector.
-func (k Key) outOfTheWay() bool { return k.retired() && !k.Conflict }
-
-// retireSteps retires what neither signs nor can be the spare. Invariant 2: only once the signing Secret was seen
-// without it.
-func retireSteps(keys []Key, want WantedKey, signers []string) []Step {
-	var steps []Step
-	for _, k := range keys {
-		done := k.Intent == ToSign || !want.fits(k) || k.Conflict
-		if done && !k.Signs && k.Intent != ToRetire && !slices.Contains(signers, k.Selector) && len(signers) > 0 {
-			steps = append(steps, SetIntent{Key: k.Name, Intent: ToRetire})
-		}
-	}
-	return steps
-}
-
-func (l *lane) wait(k Key, now time.Time) {
-	switch {
-	case !k.KeyPair:
-		l.waiting = append(l.waiting, k.Selector+": its key pair")
-	case k.PublishedAt.IsZero():
-		l.waiting = append(l.waiting, k.Selector+": publication")
-	case k.VerifiedAt.IsZero():
-		l.waiting = append(l.waiting, k.Selector+": every authoritative server to answer it")
-	case now.Before(k.UsableAt):
-		l.waiting = append(l.waiting, k.Selector+": caches, until "+k.UsableAt.UTC().Format(time.RFC3339))
-		l.look = k.UsableAt
-	}
-}
-
-// plan gathers the lanes.
+// plan gathers the lanes, one for each algorithm.
 type plan struct {
+	policy Policy
+	keys   []Key
+	now    time.Time
+
 	lanes  []lane
-	retire []Step // of keys whose algorithm is wanted no more
+	linger []string // selectors of an algorithm that is wanted no more, which stay a moment
+	retire []Step   // of keys whose algorithm is wanted no more
+	remove []Step
+	look   time.Time
 }
 
-func (p *plan) add(l lane) { p.lanes = append(p.lanes, l) }
+// rotateTogether has the algorithms swap in one write: a routine rotation waits for the last look of the other ones.
+// Nothing that is urgent does, and nobody waits for a key that is not ready.
+func (p *plan) rotateTogether() {
+	looking := slices.ContainsFunc(p.lanes, func(l lane) bool { return l.move == look })
+	for i := range p.lanes {
+		if l := &p.lanes[i]; looking && l.move == swap && l.routine {
+			l.move = stay
+			l.waitFor(l.heir, "a fresh look at the key of the other algorithm, to rotate together")
+		}
+	}
+}
+
+// keepOneRSA enforces that RSA signs first: Ed25519 alone fails at several large receivers, so that no other
+// algorithm begins before an RSA key does, and none goes on alone after a revocation (invariant 3).
+func (p *plan) keepOneRSA() {
+	signers := p.signers()
+	rsaSigns := slices.ContainsFunc(p.keys, func(k Key) bool {
+		return k.Algorithm == dkim.RSA && slices.Contains(signers, k.Selector)
+	})
+	if rsaSigns || !p.policy.wants(dkim.RSA) {
+		return
+	}
+	for i := range p.lanes {
+		p.lanes[i].signers, p.lanes[i].intents, p.lanes[i].retire = nil, nil, nil
+	}
+}
+
+// dropUnwanted lets the keys go whose algorithm left the spec: out of the signing Secret, and then retired.
+func (p *plan) dropUnwanted() {
+	for _, k := range p.keys {
+		switch {
+		case p.policy.wants(k.Algorithm):
+		case k.Signs && !k.Revoked && !k.noted():
+			p.linger = append(p.linger, k.Selector)
+		case !k.Signs && k.Intent != ToRetire:
+			p.retire = append(p.retire, SetIntent{Key: k.Name, Intent: ToRetire})
+		}
+	}
+}
+
+// deleteGone deletes what left no trace in the DNS. A DKIMKey that a person wrote is that person's to delete.
+func (p *plan) deleteGone() {
+	for _, k := range p.keys {
+		if k.reached() != Remove || k.Manual || k.Deleting {
+			continue
+		}
+		if r := Retire(k, p.policy.Lifetimes, p.now); r.Stage == Gone {
+			p.remove = append(p.remove, DeleteKey{Key: k.Name})
+		} else {
+			p.look = earliest(p.look, r.Until)
+		}
+	}
+}
 
 func (p *plan) signers() []string {
-	var all []string
+	all := slices.Clone(p.linger)
 	for _, l := range p.lanes {
 		all = append(all, l.signers...)
 	}
@@ -195,47 +154,28 @@ func (p *plan) signers() []string {
 	return all
 }
 
-// keepOneRSA enforces that RSA signs first: Ed25519 alone fails at several large receivers, so that no other
-// algorithm begins before an RSA key does, and none goes on alone after a revocation (invariant 3).
-func (p *plan) keepOneRSA(policy Policy, keys []Key) {
-	signers := p.signers()
-	rsaSigns := slices.ContainsFunc(keys, func(k Key) bool {
-		return k.Algorithm == dkim.RSA && slices.Contains(signers, k.Selector)
-	})
-	if rsaSigns || !policy.wants(dkim.RSA) {
-		return
-	}
-	for i := range p.lanes {
-		p.lanes[i].signers, p.lanes[i].intents = nil, nil
-	}
-}
-
-func (p *plan) decision(keys []Key) Decision {
-	var d Decision
-	var create, sweep, intents []Step
-	retire := p.retire
-	var waiting []string
+// decision puts the steps into the order in which they are safe, whatever the moment of a crash (invariant 6): a key is
+// asked to sign before signers get it, so that its controller never withdraws what is about to sign, and none retires
+// before signers were seen without it.
+func (p *plan) decision() Decision {
+	d := Decision{LookAgain: p.look}
+	var create, sweep, intents, retire []Step
+	var waiting, cannot []string
 	for _, l := range p.lanes {
 		create = append(create, l.create...)
 		sweep = append(sweep, l.sweep...)
+		intents = append(intents, l.intents...)
+		retire = append(retire, l.retire...)
 		waiting = append(waiting, l.waiting...)
-		if !l.look.IsZero() && (d.LookAgain.IsZero() || l.look.Before(d.LookAgain)) {
-			d.LookAgain = l.look
-		}
-		for _, s := range l.intents {
-			if s.(SetIntent).Intent == ToRetire {
-				retire = append(retire, s)
-			} else {
-				intents = append(intents, s)
-			}
-		}
+		cannot = append(cannot, l.cannotUndo...)
+		d.LookAgain = earliest(d.LookAgain, l.look)
 	}
 	d.Steps = slices.Concat(create, sweep, intents)
-	if signers := p.signers(); !slices.Equal(signers, signing(keys)) {
+	if signers := p.signers(); !slices.Equal(signers, signing(p.keys)) {
 		d.Steps = append(d.Steps, SignWith{Selectors: signers})
 	}
-	d.Steps = append(d.Steps, retire...)
-	d.WaitingFor = strings.Join(waiting, "; ")
+	d.Steps = slices.Concat(d.Steps, retire, p.retire, p.remove)
+	d.WaitingFor, d.CannotUndo = strings.Join(waiting, "; "), strings.Join(cannot, "; ")
 	return d
 }
 

@@ -9,7 +9,9 @@
 //	             everywhere     caches      Secret      Secret, TXT
 //	                            waited out              still there
 //
-// It is pure: what was observed and the time come in, the next steps go out as data.
+// It is pure: what was observed and the time come in, the next steps go out as data. Next decides for the domain who
+// signs and which keys there are, Retire for one key what stands under its selector, Calendar when a rotation is due.
+// docs/rotation.md is the same in words.
 package rotation
 
 import (
@@ -31,7 +33,7 @@ const (
 	Revoked    Phase = "Revoked"
 )
 
-// Intent is what the MailDomain asks of a key; it only ever moves forward.
+// Intent is what the MailDomain asks of a key. It moves forward, but for a rotation that is undone.
 type Intent string
 
 // The intents.
@@ -50,9 +52,11 @@ type Key struct {
 	Created   time.Time
 
 	Intent   Intent
-	Revoked  bool // a person's word, or the key's own tombstone
-	Deleting bool // a person deleted the DKIMKey
-	Adopted  bool // its private key was brought by a person; its size is nobody's wish and starts no rotation
+	Revoked  bool   // a person's word, or the key's own tombstone
+	Deleting bool   // a person deleted the DKIMKey
+	Manual   bool   // a person wrote the DKIMKey, and alone deletes it
+	Adopted  bool   // a person brought its private key; its size is nobody's wish, and its record stood there before
+	Unsure   string // what could not be read of it: nothing that depends on it is decided (invariant 7)
 
 	KeyPair     bool      // the private key was read and is the one that the record speaks of
 	Lost        bool      // the private key was made and cannot be read any more
@@ -62,17 +66,21 @@ type Key struct {
 	UsableAt    time.Time // when every cache that may remember its absence has forgotten
 	Fresh       bool      // a sweep of all servers, made just now, found it
 
-	Signs        bool // the signing Secret holds it
-	SigningSince time.Time
+	Signs        bool      // the signing Secret holds it
+	SigningSince time.Time // when it began to, this time: a key that comes back begins anew
+	RetiredAt    time.Time // when it was read live that signers hold it no more; zero again when it comes back
+	HeldBy       string    // a pod that still shows it, where pods are asked
+	RevokedAt    time.Time // when its record was emptied
+	RemovedAt    time.Time // when its record was gone
 }
 
 // PhaseOf names the phase of a key from what is known of it.
 func PhaseOf(k Key, now time.Time) Phase {
 	switch {
-	case k.Revoked && !k.Signs:
-		return Revoked
 	case k.Signs:
 		return Signing
+	case k.Revoked || k.reached() != Keep:
+		return Revoked
 	case k.Intent == ToRetire:
 		return Retiring
 	case !k.KeyPair:
@@ -89,17 +97,20 @@ func (k Key) waitedOut(now time.Time) bool {
 	return !k.VerifiedAt.IsZero() && !k.UsableAt.IsZero() && !now.Before(k.UsableAt)
 }
 
-// usable tells whether the key may begin to sign: invariant 1. A fresh sweep precedes the switch, because what
-// was verified a month ago may have been deleted since.
-func (k Key) usable(now time.Time) bool { return k.ready(now) && k.Fresh }
-
-// ready is usable but for the fresh sweep.
-func (k Key) ready(now time.Time) bool { return k.alive() && k.KeyPair && k.waitedOut(now) }
+// ready tells whether the key may begin to sign, but for the fresh sweep that precedes the switch; see Policy.begins.
+func (k Key) ready(now time.Time) bool { return k.sound() && k.KeyPair && k.waitedOut(now) }
 
 // retired tells whether the key is on its way out.
 func (k Key) retired() bool { return k.Revoked || k.Intent == ToRetire }
 
-// alive tells whether the key may still be put to use.
-func (k Key) alive() bool {
-	return !k.retired() && !k.Deleting && !k.Conflict && !k.Lost
+// sound tells whether nothing stands against the key's use, were it not retired.
+func (k Key) sound() bool {
+	return !k.Revoked && !k.Deleting && !k.Conflict && !k.Lost && k.reached() == Keep
 }
+
+// alive tells whether the key may still be put to use.
+func (k Key) alive() bool { return k.sound() && !k.retired() }
+
+// noted tells whether its controller has noted that the key signs. Until then it does not make way for another: a key
+// of which no beginning is known never signed, and goes without overlap.
+func (k Key) noted() bool { return !k.SigningSince.IsZero() && k.RetiredAt.IsZero() }

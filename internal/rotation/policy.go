@@ -4,18 +4,11 @@
 package rotation
 
 import (
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/robfig/cron/v3"
-
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
-
-	// Time zones are data that a scratch image does not have.
-	_ "time/tzdata"
 )
 
 // Policy is what the MailDomain asks for. A domain without DKIM has no Keys: then nothing signs.
@@ -23,7 +16,12 @@ type Policy struct {
 	Keys      []WantedKey
 	Selectors Selectors
 	// RotateAt is the moment from which a key that began to sign earlier is to be replaced; zero: no rotation is due.
+	// See Calendar.
 	RotateAt time.Time
+	// Undo is a person's word (the annotation maildomain.dev/rotate-undo): keys that began to sign earlier make way for
+	// those that signed before them, as long as these are Retiring.
+	Undo      time.Time
+	Lifetimes Lifetimes
 }
 
 // WantedKey is one algorithm with which every message is signed. Bits is 0 for Ed25519.
@@ -36,21 +34,33 @@ func (p Policy) wants(a dkim.Algorithm) bool {
 	return slices.ContainsFunc(p.Keys, func(w WantedKey) bool { return w.Algorithm == a })
 }
 
-// replaces tells whether the key that signs has to make way.
-func (p Policy) replaces(want WantedKey, incumbent Key, now time.Time) bool {
-	due := !p.RotateAt.IsZero() && !now.Before(p.RotateAt) && incumbent.SigningSince.Before(p.RotateAt)
-	return due || incumbent.Deleting || !incumbent.KeyPair || !want.fits(incumbent)
+// rotates tells whether the time has come to replace the key that signs.
+func (p Policy) rotates(incumbent Key, now time.Time) bool {
+	return !p.RotateAt.IsZero() && !now.Before(p.RotateAt) && incumbent.SigningSince.Before(p.RotateAt)
+}
+
+// unfit tells whether the key that signs has to make way whatever the time.
+func (w WantedKey) unfit(incumbent Key) bool {
+	return incumbent.Deleting || !incumbent.KeyPair || !w.fits(incumbent)
 }
 
 // fits tells whether the key is of the wanted size. An adopted key fits whatever its size: it signs today.
 func (w WantedKey) fits(k Key) bool { return k.Adopted || k.Bits == w.Bits }
+
+// begins tells whether a key that is ready may be put into the signing Secret: a fresh sweep precedes the switch, because
+// what was verified a month ago may have been deleted since (invariant 1). While our clock is in doubt no wait is known to
+// be over, but for one that was over when the key signed before.
+func (p Policy) begins(k Key) bool {
+	return k.Fresh && (!p.Lifetimes.ClockInDoubt || !k.SigningSince.IsZero())
+}
 
 // Selectors says how new selectors are named: a ring of fixed names, or else a prefix.
 type Selectors struct {
 	Prefix string
 	Ring   []string
 	// Used are selectors that may not be given again, whoever used them: RFC 6376 §3.1 has verifiers
-	// and senders confuse two keys that ever shared a selector.
+	// and senders confuse two keys that ever shared a selector. A slot of the ring is free when its DKIMKey is gone,
+	// which is after overlap, tombstone and the longest TTL.
 	Used []string
 }
 
@@ -72,10 +82,10 @@ func (s Selectors) next(a dkim.Algorithm, now time.Time, taken map[string]bool) 
 	}
 }
 
-func takenSelectors(policy Policy, keys []Key) map[string]bool {
+func takenSelectors(s Selectors, keys []Key) map[string]bool {
 	taken := map[string]bool{}
-	for _, s := range policy.Selectors.Used {
-		taken[s] = true
+	for _, used := range s.Used {
+		taken[used] = len(s.Ring) == 0
 	}
 	for _, k := range keys {
 		taken[k.Selector] = true
@@ -83,32 +93,13 @@ func takenSelectors(policy Policy, keys []Key) map[string]bool {
 	return taken
 }
 
-// Schedule is when a person wants keys replaced.
-type Schedule struct{ cron cron.Schedule }
-
-// ParseSchedule reads five cron fields and the name of a time zone ("" is UTC). It refuses a zone that is not known
-// and a schedule that never fires, which the shape alone does not show.
-func ParseSchedule(expression, zone string, now time.Time) (Schedule, error) {
-	if strings.Contains(expression, "TZ=") {
-		return Schedule{}, errors.New("write the time zone in timeZone, not in the schedule")
+// freeAt is when the first slot of the ring comes free, as far as that is known; zero: not known.
+func (s Selectors) freeAt(keys []Key, l Lifetimes) time.Time {
+	var first time.Time
+	for _, k := range keys {
+		if slices.Contains(s.Ring, k.Selector) && k.retired() && !k.Adopted {
+			first = earliest(first, k.goneAt(l))
+		}
 	}
-	location, err := time.LoadLocation(zone)
-	if err != nil || zone == "Local" {
-		return Schedule{}, fmt.Errorf("time zone %q is unknown: write a name of the IANA database, such as Europe/Berlin", zone)
-	}
-	parsed, err := cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow).Parse(expression)
-	if err != nil {
-		return Schedule{}, fmt.Errorf("schedule %q is not a cron schedule: %w", expression, err)
-	}
-	if spec, ok := parsed.(*cron.SpecSchedule); ok {
-		spec.Location = location
-	}
-	s := Schedule{cron: parsed}
-	if s.Next(now).IsZero() {
-		return Schedule{}, fmt.Errorf("schedule %q never fires: its day and month do not exist together", expression)
-	}
-	return s, nil
+	return first
 }
-
-// Next is the first moment after t at which the schedule fires.
-func (s Schedule) Next(t time.Time) time.Time { return s.cron.Next(t) }

@@ -12,7 +12,8 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 )
 
-// KeyOf reads what a DKIMKey itself tells; whether it signs, and whether it was seen just now, is for the caller to add.
+// KeyOf reads what a DKIMKey itself tells; whether it signs or is held by a signer, whether it was seen just now, and what
+// could not be read is for the caller to add.
 func KeyOf(k *v1alpha1.DKIMKey) Key {
 	return Key{
 		Name: k.Name, Selector: k.Spec.Selector, Algorithm: dkim.Algorithm(k.Spec.Algorithm), Bits: bitsOf(k),
@@ -20,6 +21,7 @@ func KeyOf(k *v1alpha1.DKIMKey) Key {
 		Intent:       intentOf(k.Spec.Intent),
 		Revoked:      k.Spec.Revoked,
 		Deleting:     !k.DeletionTimestamp.IsZero(),
+		Manual:       k.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedBy,
 		Adopted:      k.Spec.PrivateKeySecretName != "",
 		KeyPair:      k.Status.PublicKeySHA256 != "",
 		Conflict:     k.Status.RecordState == v1alpha1.RecordConflict,
@@ -27,6 +29,9 @@ func KeyOf(k *v1alpha1.DKIMKey) Key {
 		VerifiedAt:   timeOf(k.Status.VerifiedTime),
 		UsableAt:     timeOf(k.Status.UsableTime),
 		SigningSince: timeOf(k.Status.SigningSinceTime),
+		RetiredAt:    timeOf(k.Status.RetiredTime),
+		RevokedAt:    timeOf(k.Status.RevokedTime),
+		RemovedAt:    timeOf(k.Status.RemovedTime),
 	}
 }
 
