@@ -88,7 +88,7 @@ func successor(keys []Key, want WantedKey, incumbent Key, now time.Time) (Key, b
 
 // undo makes the key that signed before the heir again, if there is one that may.
 func (l *lane) undo(policy Policy, now time.Time) bool {
-	last, ok := former(policy.Lifetimes, l.want, l.keys, now)
+	last, ok := lastBefore(policy.Lifetimes, l.want, l.keys, now)
 	if !ok {
 		l.cannotUndo = append(l.cannotUndo, fmt.Sprintf("%s: no key that signed before is Retiring with its record as it was", l.want.Algorithm))
 		return false

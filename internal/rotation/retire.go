@@ -7,9 +7,9 @@ import "time"
 
 // Lifetimes say how long the record of a retired key stays, and whether time can be told at all.
 type Lifetimes struct {
-	Overlap         time.Duration // as it was, since the key left the signing Secret: mail that it signed is on its way
+	Overlap         time.Duration // as it was, after signers dropped the key: mail that it signed is on its way
 	Tombstone       time.Duration // then with an empty p=
-	RevocationGrace time.Duration // in place of the overlap: signers lag behind the signing Secret
+	RevocationGrace time.Duration // as long signers may lag behind the signing Secret
 	LongestTTL      time.Duration // once it is removed, as long as a cache may know it
 	// ClockInDoubt says that our clock and the API server's do not agree: no wait ends, nothing irreversible is done.
 	ClockInDoubt bool
@@ -98,8 +98,14 @@ func nextStage(k Key, l Lifetimes) Retirement {
 	case k.Revoked:
 		return Retirement{Stage: Empty, Until: k.RetiredAt.Add(l.RevocationGrace), Why: "signers to drop it"}
 	default:
-		return Retirement{Stage: Empty, Until: k.RetiredAt.Add(l.Overlap), Why: "mail on its way that it signed"}
+		return Retirement{Stage: Empty, Until: k.overlapEnds(l), Why: "mail on its way that it signed"}
 	}
+}
+
+// overlapEnds is when no mail can be on its way any more that the key signed: a signer that lags behind the signing Secret
+// may have signed with it until the grace was over.
+func (k Key) overlapEnds(l Lifetimes) time.Time {
+	return k.RetiredAt.Add(l.RevocationGrace).Add(l.Overlap)
 }
 
 // reached is the last stage that was carried out.

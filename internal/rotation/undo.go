@@ -15,13 +15,13 @@ func (p Policy) undoes(incumbent Key, now time.Time) bool {
 	return !p.Undo.IsZero() && !now.Before(p.Undo) && incumbent.SigningSince.Before(p.Undo) && !p.RotateAt.After(p.Undo)
 }
 
-// former is the key that signed last before the incumbent and may still come back: its record stands unchanged, and
+// lastBefore is the key that signed last before the incumbent and may still come back: its record stands unchanged, and
 // will for long enough.
-func former(l Lifetimes, want WantedKey, keys []Key, now time.Time) (Key, bool) {
+func lastBefore(l Lifetimes, want WantedKey, keys []Key, now time.Time) (Key, bool) {
 	var last Key
 	for _, k := range keys {
 		comesBack := !k.Signs && !k.SigningSince.IsZero() && k.sound() && want.fits(k)
-		ends := k.RetiredAt.Add(l.Overlap - min(l.Overlap/10, undoMargin))
+		ends := k.overlapEnds(l).Add(-min(l.Overlap/10, undoMargin))
 		if comesBack && (k.RetiredAt.IsZero() || k.Adopted || now.Before(ends)) && k.SigningSince.After(last.SigningSince) {
 			last = k
 		}
