@@ -51,7 +51,7 @@ test: apiserver kubectl tools-manifests ## Every test that needs neither root no
 .PHONY: test-integration
 test-integration: build apiserver ## Stories against BIND, Postfix and verifiers that are not ours (Debian, root; installs what is missing)
 	hack/install-debian-packages.sh
-	$(GOTEST) -tags integration $(TESTFLAGS) -v -count=1 ./test/e2e/...
+	$(GOTEST) -tags integration $(TESTFLAGS) -v -count=1 ./test/e2e/... ./test/monitoring/...
 
 .PHONY: lint
 lint: tools-lint ## Lint the Go sources and the shell scripts

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
@@ -26,6 +27,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/index"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
 	"github.com/maildomain-operator/maildomain-operator/controllers/maildomain"
+	"github.com/maildomain-operator/maildomain-operator/controllers/metrics"
 	"github.com/maildomain-operator/maildomain-operator/internal/claim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
@@ -45,6 +47,8 @@ type Settings struct {
 	Providers        providercontroller.Settings
 	Probing          dnscheck.Options
 	Clock            clock.PassiveClock
+	// Metrics takes what Prometheus is told of domains and keys; nobody is told if it is nil.
+	Metrics prometheus.Registerer
 	// Retry is how often is looked again at what no watch tells of, such as credentials and Secrets that are not ours;
 	// 30 seconds if 0.
 	Retry time.Duration
@@ -96,6 +100,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 	for _, c := range all {
 		if err := c.SetupWithManager(mgr, news); err != nil {
 			return fmt.Errorf("set up %T: %w", c, err)
+		}
+	}
+	if s.Metrics != nil {
+		if err := s.Metrics.Register(&metrics.Collector{Objects: mgr.GetClient(), Clock: s.Clock}); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
 		}
 	}
 	spread := func(ctx context.Context) error { return news.Spread(ctx, queue.Wake(), prober.Wake(), accounts.Wake()) }

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # generate.sh: writes everything that is derived from the Go sources: deep copies, CRDs, the operator's RBAC rules, and
-# the copies of both in the chart. Run through `make generate`, which has controller-gen built.
+# the chart's copies of these and of the alerts. Run through `make generate`, which has controller-gen built.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -24,3 +24,4 @@ mkdir -p $chart/files/crds
 rm -f $chart/files/crds/*.yaml
 cp config/crd/bases/*.yaml $chart/files/crds/
 cp config/rbac/role.yaml $chart/files/role.yaml
+cp config/prometheus/rules.yaml $chart/files/rules.yaml

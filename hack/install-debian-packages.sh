@@ -12,6 +12,7 @@ if [ ${#packages[@]} -eq 0 ]; then
     bind9 bind9-dnsutils                    # authoritative servers with TSIG updates; dig, nsupdate
     postfix swaks                           # the MTA in front of the milter, and a client for it
     python3-dkim python3-dnspython python3-nacl libmail-dkim-perl opendkim # verifiers that are not ours
+    prometheus                              # promtool, which tries the alerts
     iproute2                                # network namespaces: servers that must answer on port 53
   )
 fi

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
@@ -30,6 +31,7 @@ func TestAMisspeltValueIsRefused(t *testing.T) {
 		"image.tga=a":                    "'tga' not allowed",
 		"crds.enable=false":              "'enable' not allowed",
 		"metrics.prot=1":                 "'prot' not allowed",
+		"metrics.rule=true":              "'rule' not allowed",
 		"metrics.port=8081":              "/metrics/port", // the health probes' port
 		"watchNamespaces=team-a":         "/watchNamespaces",
 		"watchNamespaces={Team}":         "/watchNamespaces/0",
@@ -147,5 +149,51 @@ func TestValuesReachTheProgram(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, args); diff != "" {
 		t.Error("want (-), got (+):\n" + diff)
+	}
+}
+
+// The alerts are checked where they are written (test/monitoring); the chart must carry the very same.
+func TestTheChartCarriesTheAlerts(t *testing.T) {
+	want := pick(kustomize(t, "prometheus"), "PrometheusRule")[0]
+	got := pick(mustHelm(t, "metrics.rules=true", "metrics.labels.release=prometheus"), "PrometheusRule")[0]
+	if diff := cmp.Diff(want.Object["spec"], got.Object["spec"]); diff != "" {
+		t.Error("run make generate: config/prometheus (-), the chart (+):\n" + diff)
+	}
+	if got.GetLabels()["release"] != "prometheus" {
+		t.Errorf("metrics.labels did not reach the PrometheusRule: %v", got.GetLabels())
+	}
+	for _, kind := range []string{"PrometheusRule", "PodMonitor"} {
+		if len(pick(mustHelm(t), kind)) > 0 {
+			t.Errorf("without being asked for, the chart has a %s: where its kind is not installed, nothing can be", kind)
+		}
+	}
+	if _, err := helm(t, "ownerID=a", "metrics.rules=true", "metrics.enabled=false"); err == nil || !strings.Contains(err.Error(), "need metrics.enabled") {
+		t.Errorf("alerts without metrics: Helm said %v, want a refusal", err)
+	}
+}
+
+func TestThePodMonitorFindsThePodAndItsPort(t *testing.T) {
+	for name, objects := range map[string][]unstructured.Unstructured{
+		"config":    slices.Concat(kustomize(t, "default"), kustomize(t, "prometheus")),
+		"the chart": mustHelm(t, "metrics.podMonitor=true"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := one[appsv1.Deployment](t, objects, "Deployment").Spec.Template
+			monitor := pick(objects, "PodMonitor")[0]
+			labels, _, _ := unstructured.NestedStringMap(monitor.Object, "spec", "selector", "matchLabels")
+			if len(labels) == 0 {
+				t.Error("it selects every pod")
+			}
+			for label, value := range labels {
+				if pod.Labels[label] != value {
+					t.Errorf("it selects %s=%s, which the pod has not: %v", label, value, pod.Labels)
+				}
+			}
+			endpoints, _, _ := unstructured.NestedSlice(monitor.Object, "spec", "podMetricsEndpoints")
+			port := endpoints[0].(map[string]any)["port"]
+			if !slices.ContainsFunc(pod.Spec.Containers[0].Ports, func(p corev1.ContainerPort) bool { return p.Name == port }) {
+				t.Errorf("it asks port %v, which the pod has not: %v", port, pod.Spec.Containers[0].Ports)
+			}
+		})
 	}
 }
