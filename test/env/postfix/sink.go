@@ -53,6 +53,12 @@ func StartSink(ctx context.Context, dir string, listen netip.AddrPort) (*Sink, e
 // Stop ends smtp-sink.
 func (s *Sink) Stop() error { return s.process.Stop() }
 
+// Pause lets the world be out of reach until Resume: mail for it waits in Postfix.
+func (s *Sink) Pause() { s.process.Pause() }
+
+// Resume ends a Pause.
+func (s *Sink) Resume() { s.process.Resume() }
+
 // Delivery is one message as it arrived.
 type Delivery struct {
 	Envelope string // the lines that smtp-sink put before it: sender and recipients

@@ -81,6 +81,12 @@ func (p *Process) Running() bool {
 // Kill sends SIGKILL and waits for the end.
 func (p *Process) Kill() { p.signal(syscall.SIGKILL); <-p.ended }
 
+// Pause keeps the process from doing anything until Resume: its sockets stay open, and nobody answers on them.
+func (p *Process) Pause() { p.signal(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (p *Process) Resume() { p.signal(syscall.SIGCONT) }
+
 // Stop sends SIGTERM, and SIGKILL if that does not end the process in time.
 func (p *Process) Stop() error {
 	p.signal(syscall.SIGTERM)

@@ -23,7 +23,7 @@ func openDKIM(ctx context.Context, dns netip.Addr, message []byte) ([]Verdict, e
 	if err != nil {
 		return nil, err
 	}
-	verdicts, err := signatures(message)
+	verdicts, err := Signatures(message)
 	if err != nil {
 		return nil, err
 	}
@@ -96,8 +96,8 @@ func onlySignature(message []byte, nth int) []byte {
 	return append(append(out, "\r\n"...), body...)
 }
 
-// signatures says of each signature who claims to have made it.
-func signatures(message []byte) ([]Verdict, error) {
+// Signatures says of each signature who claims to have made it; nobody has judged it yet.
+func Signatures(message []byte) ([]Verdict, error) {
 	fields, _ := split(message)
 	var found []Verdict
 	for _, f := range fields {

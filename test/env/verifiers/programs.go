@@ -26,7 +26,7 @@ func goMsgauth(ctx context.Context, dns netip.Addr, message []byte) ([]Verdict, 
 		return nil, err
 	}
 	// It returns verdicts in the order of the fields, but says neither selector nor algorithm.
-	fields, err := signatures(message)
+	fields, err := Signatures(message)
 	if err != nil {
 		return nil, err
 	}

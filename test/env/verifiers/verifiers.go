@@ -83,15 +83,6 @@ func GoMsgauth() Verifier {
 	return Verifier{Name: "go-msgauth", Algorithms: []string{"rsa-sha256", "ed25519-sha256"}, judge: goMsgauth}
 }
 
-//go:embed verify.py
-var pythonScript string
-
-// python runs Debian's Python, which has Debian's modules; another may come first in the PATH.
-func python(ctx context.Context, dns netip.Addr, message []byte) ([]Verdict, error) {
-	const packages = "python3-dkim python3-dnspython python3-nacl"
-	return script(ctx, message, packages, "python3", "-c", pythonScript, dns.String())
-}
-
 //go:embed verify.pl
 var perlScript string
 
