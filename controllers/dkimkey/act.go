@@ -96,14 +96,6 @@ func describe(pair dkim.KeyPair) string {
 	return fmt.Sprintf("%s key of %d bits", pair.Algorithm(), pair.Bits())
 }
 
-// patchFinalizer adds or removes our finalizer, and only on the version that was read.
-func (r *Reconciler) patchFinalizer(ctx context.Context, key *v1alpha1.DKIMKey, change func(client.Object, string) bool) error {
-	after := key.DeepCopy()
-	change(after, v1alpha1.Finalizer)
-	err := r.Client.Patch(ctx, after, client.MergeFromWithOptions(key, client.MergeFromWithOptimisticLock{}))
-	return client.IgnoreNotFound(err)
-}
-
 // releaseSecret lets go of the private key's Secret: deleted after its record is gone, else left to whoever made the
 // deletion, without our finalizer, so that it never hangs.
 func (r *Reconciler) releaseSecret(ctx context.Context, key *v1alpha1.DKIMKey, remove bool) error {

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/object"
 	"github.com/maildomain-operator/maildomain-operator/internal/claim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
@@ -52,7 +53,7 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 	} else {
 		r.say(seen.key, keyRetained, "%s and Secret %s stay; a MailDomain or DKIMKey of the same domain takes them up again", seen.record, seen.key.Status.PrivateKeySecretName)
 	}
-	return ctrl.Result{}, r.patchFinalizer(ctx, seen.key, controllerutil.RemoveFinalizer)
+	return ctrl.Result{}, object.PatchFinalizer(ctx, r.Client, seen.key, controllerutil.RemoveFinalizer)
 }
 
 const cannotWithdraw = "the record cannot be withdrawn: "

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -18,9 +17,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/object"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
 	"github.com/maildomain-operator/maildomain-operator/internal/claim"
-	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
 )
 
@@ -33,21 +33,6 @@ import (
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// Queue publishes records; see dnsprovider.Queue.
-type Queue interface {
-	Submit(dnsprovider.Submission)
-	Recheck(dnsprovider.Owner)
-	Result(dnsprovider.Owner) (dnsprovider.Result, bool)
-	Forget(dnsprovider.Owner)
-}
-
-// Prober asks the authoritative servers; see dnscheck.Prober.
-type Prober interface {
-	Watch(owner string, policy dnscheck.Policy, targets []dnscheck.Target)
-	Forget(owner string)
-	Verdict(target dnscheck.Target) (dnscheck.Verdict, bool)
-}
-
 // Reconciler reconciles DKIMKeys.
 type Reconciler struct {
 	Client   client.Client
@@ -56,8 +41,8 @@ type Reconciler struct {
 	Events   events.EventRecorder
 	Places   place.Finder
 	Claims   *claim.Book
-	Queue    Queue
-	Prober   Prober
+	Queue    evidence.Queue
+	Prober   evidence.Prober
 	Settings Settings
 	// Retry is how often is looked again at what no watch tells of.
 	Retry time.Duration
@@ -72,9 +57,6 @@ type Settings struct {
 	RevocationGrace time.Duration
 }
 
-// stale is how long to wait for a newer version of what was read, should its event be late.
-const stale = time.Second
-
 // Reconcile brings one key a step further.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	key := &v1alpha1.DKIMKey{}
@@ -82,7 +64,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if key.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(key, v1alpha1.Finalizer) {
-		return ctrl.Result{}, r.patchFinalizer(ctx, key, controllerutil.AddFinalizer)
+		return ctrl.Result{}, object.PatchFinalizer(ctx, r.Client, key, controllerutil.AddFinalizer)
 	}
 	seen, err := r.observe(ctx, key)
 	if errors.Is(err, place.ErrNotOpen) {
@@ -102,15 +84,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // report is the only writer of status; the Result looks again when time alone changes something.
 func (r *Reconciler) report(ctx context.Context, seen observation, next decision, now time.Time, err error) (ctrl.Result, error) {
-	look, patchErr := r.patchStatus(ctx, seen, next, now)
-	if err == nil && apierrors.IsConflict(patchErr) {
-		return ctrl.Result{RequeueAfter: stale}, nil // what we read is outdated; the newer version is on its way
-	}
-	err = errors.Join(err, patchErr)
-	if err != nil || look.IsZero() {
-		return ctrl.Result{}, err
-	}
-	return ctrl.Result{RequeueAfter: max(look.Sub(now), time.Second)}, nil
+	look, patched := r.patchStatus(ctx, seen, next, now)
+	return object.Result(now, look, err, patched)
 }
 
 // owner names the key to the queue.

@@ -31,14 +31,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, news *index.News) error 
 		For(&v1alpha1.DKIMKey{}).
 		Watches(&v1alpha1.MailDomain{}, handler.EnqueueRequestsFromMapFunc(r.keysOfMailDomain)).
 		Watches(&corev1.Secret{}, index.OnSecret(r.keysOfSecret, r.keysOfDomain)).
-		Watches(&v1alpha1.DNSProvider{}, handler.EnqueueRequestsFromMapFunc(r.usersOfProvider)).
 		WatchesRawSource(news.Listen(r.concerned)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers})
-	if r.Places.ClusterScope {
-		b = b.Watches(&v1alpha1.ClusterDNSProvider{}, handler.EnqueueRequestsFromMapFunc(r.usersOfProvider)).
-			Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.keysInNamespace))
-	}
-	return b.Complete(r)
+	return r.kind().WatchProviders(b, r.Places.ClusterScope).Complete(r)
 }
 
 func (r *Reconciler) keysOfMailDomain(ctx context.Context, o client.Object) []reconcile.Request {
@@ -56,11 +51,7 @@ func (r *Reconciler) keysOfDomain(ctx context.Context, namespace, _ string, name
 		ctrl.LoggerFrom(ctx).Error(err, "list DKIMKeys", "domain", name)
 		return nil
 	}
-	requests := make([]reconcile.Request, 0, len(keys))
-	for i := range keys {
-		requests = append(requests, index.Request(&keys[i]))
-	}
-	return requests
+	return index.Requests(keys)
 }
 
 // keysOfSecret asks for the key that holds the Secret of a key pair.
@@ -77,30 +68,11 @@ func (r *Reconciler) concerned(ctx context.Context, about dnsprovider.Owner) []r
 		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: about.Namespace, Name: about.Name}}}
 	}
 	if provider, ok := index.IsProvider(about); ok {
-		return r.usersOf(ctx, provider)
+		return r.kind().UsersOf(ctx, provider)
 	}
 	return nil
 }
 
-func (r *Reconciler) usersOfProvider(ctx context.Context, o client.Object) []reconcile.Request {
-	return r.usersOf(ctx, index.ProviderOf(o))
-}
-
-func (r *Reconciler) usersOf(ctx context.Context, provider dnsprovider.ProviderKey) []reconcile.Request {
-	var list v1alpha1.DKIMKeyList
-	if err := index.UsersOf(ctx, r.Client, &list, provider); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list DKIMKeys", "provider", provider.Name)
-		return nil
-	}
-	return index.Requests(list.Items)
-}
-
-// keysInNamespace: the labels of a namespace decide what is granted to it.
-func (r *Reconciler) keysInNamespace(ctx context.Context, o client.Object) []reconcile.Request {
-	var list v1alpha1.DKIMKeyList
-	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetName())); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list DKIMKeys", "namespace", o.GetName())
-		return nil
-	}
-	return index.Requests(list.Items)
+func (r *Reconciler) kind() index.Kind {
+	return index.Kind{Client: r.Client, List: &v1alpha1.DKIMKeyList{}}
 }

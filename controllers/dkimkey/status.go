@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/announce"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/object"
 	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
 )
 
@@ -44,12 +44,12 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	}
 	after := seen.key.DeepCopy()
 	after.Status = d.status
-	err := r.Client.Status().Patch(ctx, after, client.MergeFromWithOptions(seen.key, client.MergeFromWithOptimisticLock{}))
+	err := object.PatchStatus(ctx, r.Client, seen.key, after)
 	if err == nil {
 		r.sayTransitions(seen.key, seen.key.Status, d.status)
 		announce.Conditions(ctx, r.Events, seen.key, seen.key.Status.Conditions, d.status.Conditions)
 	}
-	return d.lookAgain, client.IgnoreNotFound(err)
+	return d.lookAgain, err
 }
 
 func unpublished() []readiness.Finding {

@@ -9,13 +9,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
 	"github.com/maildomain-operator/maildomain-operator/internal/rotation"
 )
 
 // fakeProber has one verdict for every target and counts the sweeps that it is asked for.
 type fakeProber struct {
-	Prober
+	evidence.Prober
 	verdict dnscheck.Verdict
 	sweeps  int
 }

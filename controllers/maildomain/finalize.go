@@ -15,6 +15,7 @@ import (
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/object"
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
@@ -48,7 +49,7 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 	}
 	r.Queue.Forget(owner(seen.domain))
 	r.Prober.Forget(watcher(seen.domain))
-	return ctrl.Result{}, r.patchFinalizer(ctx, seen.domain, controllerutil.RemoveFinalizer)
+	return ctrl.Result{}, object.PatchFinalizer(ctx, r.Client, seen.domain, controllerutil.RemoveFinalizer)
 }
 
 // used are the selectors that a later MailDomain of the domain must not give to other keys (RFC 6376 §3.1). Those of a

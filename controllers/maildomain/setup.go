@@ -31,14 +31,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, news *index.News) error 
 		Watches(&v1alpha1.MailDomain{}, handler.EnqueueRequestsFromMapFunc(r.rivals)).
 		Watches(&v1alpha1.DKIMKey{}, handler.EnqueueRequestsFromMapFunc(r.domainOfKey)).
 		Watches(&corev1.Secret{}, index.OnSecret(r.domainOfPair, r.domainOfPart)).
-		Watches(&v1alpha1.DNSProvider{}, handler.EnqueueRequestsFromMapFunc(r.usersOfProvider)).
 		WatchesRawSource(news.Listen(r.concerned)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers})
-	if r.Places.ClusterScope {
-		b = b.Watches(&v1alpha1.ClusterDNSProvider{}, handler.EnqueueRequestsFromMapFunc(r.usersOfProvider)).
-			Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.domainsInNamespace))
-	}
-	return b.Complete(r)
+	return r.kind().WatchProviders(b, r.Places.ClusterScope).Complete(r)
 }
 
 // rivals are the other MailDomains of the same domain: when one is deleted, another may claim it.
@@ -87,30 +82,11 @@ func (r *Reconciler) concerned(ctx context.Context, about dnsprovider.Owner) []r
 		return r.domainOfKey(ctx, &key)
 	}
 	if provider, ok := index.IsProvider(about); ok {
-		return r.usersOf(ctx, provider)
+		return r.kind().UsersOf(ctx, provider)
 	}
 	return nil
 }
 
-func (r *Reconciler) usersOfProvider(ctx context.Context, o client.Object) []reconcile.Request {
-	return r.usersOf(ctx, index.ProviderOf(o))
-}
-
-func (r *Reconciler) usersOf(ctx context.Context, provider dnsprovider.ProviderKey) []reconcile.Request {
-	var list v1alpha1.MailDomainList
-	if err := index.UsersOf(ctx, r.Client, &list, provider); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list MailDomains", "provider", provider.Name)
-		return nil
-	}
-	return index.Requests(list.Items)
-}
-
-// domainsInNamespace: the labels of a namespace decide what is granted to it.
-func (r *Reconciler) domainsInNamespace(ctx context.Context, o client.Object) []reconcile.Request {
-	var list v1alpha1.MailDomainList
-	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetName())); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "list MailDomains", "namespace", o.GetName())
-		return nil
-	}
-	return index.Requests(list.Items)
+func (r *Reconciler) kind() index.Kind {
+	return index.Kind{Client: r.Client, List: &v1alpha1.MailDomainList{}}
 }

@@ -12,11 +12,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/announce"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/object"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 	"github.com/maildomain-operator/maildomain-operator/internal/dmarc"
@@ -87,12 +87,12 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	}
 	patched := seen.domain.DeepCopy()
 	patched.Status = after
-	err := r.Client.Status().Patch(ctx, patched, client.MergeFromWithOptions(seen.domain, client.MergeFromWithOptimisticLock{}))
+	err := object.PatchStatus(ctx, r.Client, seen.domain, patched)
 	if err == nil {
 		r.sayTransitions(seen.domain, last, after) // the causes first, for whoever reads down
 		announce.Conditions(ctx, r.Events, seen.domain, last.Conditions, after.Conditions)
 	}
-	return d.lookAgain, client.IgnoreNotFound(err)
+	return d.lookAgain, err
 }
 
 // counted are the records that Ready depends on: a spare that is still being published is no reason not to be Ready.

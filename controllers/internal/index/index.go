@@ -109,11 +109,6 @@ func Published(domain *v1alpha1.MailDomain, keys []v1alpha1.DKIMKey) []string {
 	return digests
 }
 
-// UsersOf lists the objects of list's kind that refer to a provider.
-func UsersOf(ctx context.Context, c client.Reader, list client.ObjectList, p dnsprovider.ProviderKey) error {
-	return c.List(ctx, list, client.InNamespace(p.Namespace), client.MatchingFields{byProvider: p.Kind + "/" + p.Name})
-}
-
 // ProviderOf names a provider object.
 func ProviderOf(o client.Object) dnsprovider.ProviderKey {
 	kind := v1alpha1.KindDNSProvider

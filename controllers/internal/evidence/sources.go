@@ -1,0 +1,25 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package evidence
+
+import (
+	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
+)
+
+// Queue publishes records and tells what the provider said; see dnsprovider.Queue.
+type Queue interface {
+	Submit(dnsprovider.Submission)
+	Recheck(dnsprovider.Owner)
+	Result(dnsprovider.Owner) (dnsprovider.Result, bool)
+	Forget(dnsprovider.Owner)
+}
+
+// Prober tells what the authoritative servers say; see dnscheck.Prober.
+type Prober interface {
+	Watch(owner string, policy dnscheck.Policy, targets []dnscheck.Target)
+	Forget(owner string)
+	Verdict(target dnscheck.Target) (dnscheck.Verdict, bool)
+	Sweep(target dnscheck.Target)
+}
