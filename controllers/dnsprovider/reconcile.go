@@ -117,6 +117,7 @@ func (r *Reconciler) try(ctx context.Context, key dnsprovider.ProviderKey, p *ob
 	forbidden := r.forbiddenNameserver(*p.spec)
 	account, err := dnsprovider.Open(ctx, *p.spec, dnsprovider.OpenOptions{
 		Secrets: r.secrets(key), Now: r.Clock.Now,
+		AmbientIdentity: r.Kind == v1alpha1.KindClusterDNSProvider, // a tenant is not the operator's pod
 		EndpointAllowed: func(hostport string) bool {
 			// The cluster kind is written by who runs the operator.
 			if r.Kind == v1alpha1.KindClusterDNSProvider || r.Settings.AllowedEndpoints.Allow(hostport) {

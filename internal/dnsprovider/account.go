@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"golang.org/x/time/rate"
+
+	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 )
 
 const (
@@ -35,6 +37,16 @@ func (a *Account) String() string { return "DNS provider account" }
 
 // GoString is String: nothing of an account belongs into a log.
 func (a *Account) GoString() string { return a.String() }
+
+// limit takes what a person wrote; what is left out stays as the driver knows it.
+func (a *Account) limit(l *v1alpha1.RateLimit) {
+	if l.RequestsPerSecond > 0 {
+		a.RequestsPerSecond = float64(l.RequestsPerSecond)
+	}
+	if l.Burst > 0 {
+		a.Burst = int(l.Burst)
+	}
+}
 
 // Accounts are the accounts of all provider objects that are usable now. Safe for concurrent use.
 type Accounts struct {

@@ -75,6 +75,9 @@ func (z *fakeZone) fault() error {
 }
 
 func (z *fakeZone) Read(ctx context.Context, questions []Question) (map[Question]dnsrecord.Set, error) {
+	if err := turn(ctx); err != nil {
+		return nil, err
+	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	v, err := z.begin(ctx, "read")
@@ -98,10 +101,12 @@ func (z *fakeZone) Read(ctx context.Context, questions []Question) (map[Question
 }
 
 func (z *fakeZone) Apply(ctx context.Context, changes []dnsplan.Change) []error {
+	err := turn(ctx)
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	errs := make([]error, len(changes))
-	v, err := z.begin(ctx, "apply")
+	v, begun := z.begin(ctx, "apply")
+	err = errors.Join(err, begun)
 	for i, c := range changes {
 		errs[i] = z.change(c, v)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -23,7 +24,11 @@ type OpenOptions struct {
 	Secrets SecretReader
 	// EndpointAllowed judges the host and port that the specification names; nil allows all.
 	EndpointAllowed func(hostport string) bool
-	Now             func() time.Time
+	// AmbientIdentity lets a driver use what the operator's own pod is to a cloud; false for providers of tenants.
+	AmbientIdentity bool
+	// Transport carries HTTP requests; http.DefaultTransport if nil.
+	Transport http.RoundTripper
+	Now       func() time.Time
 }
 
 // driver is one entry of the catalogue.
@@ -39,13 +44,19 @@ type driver struct {
 // drivers is the one catalogue of providers.
 var drivers = map[string]driver{
 	"cloudflare": {
-		chosen: func(s v1alpha1.DNSProviderSpec) bool { return s.Cloudflare != nil },
+		chosen:      func(s v1alpha1.DNSProviderSpec) bool { return s.Cloudflare != nil },
+		credentials: cloudflareCredentials,
+		open:        openCloudflare,
 	},
 	"route53": {
-		chosen: func(s v1alpha1.DNSProviderSpec) bool { return s.Route53 != nil },
+		chosen:      func(s v1alpha1.DNSProviderSpec) bool { return s.Route53 != nil },
+		credentials: route53Credentials,
+		open:        openRoute53,
 	},
 	"powerdns": {
-		chosen: func(s v1alpha1.DNSProviderSpec) bool { return s.PowerDNS != nil },
+		chosen:      func(s v1alpha1.DNSProviderSpec) bool { return s.PowerDNS != nil },
+		credentials: powerDNSCredentials,
+		open:        openPowerDNS,
 	},
 	"libdns": {
 		chosen: func(s v1alpha1.DNSProviderSpec) bool { return s.Libdns != nil },
@@ -78,7 +89,7 @@ func Open(ctx context.Context, spec v1alpha1.DNSProviderSpec, opts OpenOptions) 
 		return nil, err
 	}
 	if limit := spec.RateLimit; limit != nil {
-		account.RequestsPerSecond, account.Burst = float64(limit.RequestsPerSecond), int(limit.Burst)
+		account.limit(limit)
 	}
 	return account, nil
 }

@@ -32,7 +32,16 @@ func TestOpen(t *testing.T) {
 		"a key that is empty":            {spec: v1alpha1.DNSProviderSpec{RFC2136: server}, secrets: secret("", nil), reason: Invalid, words: "entry secret of Secret tsig"},
 		"a Secret that is missing":       {spec: v1alpha1.DNSProviderSpec{RFC2136: server}, secrets: secret("", errors.New("not found")), reason: Invalid, words: "not found"},
 		"a server that is not allowed":   {spec: v1alpha1.DNSProviderSpec{RFC2136: server}, allowed: func(h string) bool { return h != "ns1.example.org:53" }, reason: Invalid, words: "--provider-endpoint-allow"},
-		"a driver that is not there yet": {spec: v1alpha1.DNSProviderSpec{Cloudflare: &v1alpha1.Cloudflare{}}, reason: NotBuiltIn, words: "driver cloudflare is not built into this version"},
+		"cloudflare reads its token":     {spec: v1alpha1.DNSProviderSpec{Cloudflare: &v1alpha1.Cloudflare{APITokenSecretRef: ref}}, secrets: secret(" token\n", nil)},
+		"a token of two lines":           {spec: v1alpha1.DNSProviderSpec{Cloudflare: &v1alpha1.Cloudflare{APITokenSecretRef: ref}}, secrets: secret("hunter2\nx", nil), reason: Invalid, words: "entry secret of Secret tsig is not an API token"},
+		"route53 with keys of its own":   {spec: v1alpha1.DNSProviderSpec{Route53: &v1alpha1.Route53{AccessKeyID: "AKIA", SecretAccessKeySecretRef: &ref}}, secrets: secret("hunter2", nil)},
+		"route53 as the operator itself": {spec: v1alpha1.DNSProviderSpec{Route53: &v1alpha1.Route53{}}, reason: Invalid, words: "for a ClusterDNSProvider alone"},
+		"powerdns reads its key":         {spec: v1alpha1.DNSProviderSpec{PowerDNS: &v1alpha1.PowerDNS{URL: "http://pdns.example.org:8081", APIKeySecretRef: ref}}, secrets: secret("hunter2", nil)},
+		"a PowerDNS that is not allowed": {
+			spec:    v1alpha1.DNSProviderSpec{PowerDNS: &v1alpha1.PowerDNS{URL: "https://pdns.example.org/", APIKeySecretRef: ref}},
+			allowed: func(h string) bool { return h != "pdns.example.org:443" }, reason: Invalid, words: "--provider-endpoint-allow",
+		},
+		"a driver that is not there yet": {spec: v1alpha1.DNSProviderSpec{Libdns: &v1alpha1.Libdns{}}, reason: NotBuiltIn, words: "driver libdns is not built into this version"},
 		"no driver":                      {reason: Invalid, words: "exactly one of [cloudflare libdns manual powerdns rfc2136 route53]"},
 		"two drivers":                    {spec: v1alpha1.DNSProviderSpec{Manual: &v1alpha1.Manual{}, RFC2136: server}, reason: Invalid, words: "exactly one"},
 	} {

@@ -34,6 +34,12 @@ type part struct {
 // all or nothing, so if one is refused, its changes are tried one by one.
 func (z *rfc2136Zone) Apply(ctx context.Context, changes []dnsplan.Change) []error {
 	errs := make([]error, len(changes))
+	if err := turn(ctx); err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
+	}
 	var group []part
 	size := 0
 	flush := func() {

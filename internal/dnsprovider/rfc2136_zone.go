@@ -55,6 +55,9 @@ func (z *rfc2136Zone) ask(ctx context.Context, name dnsrecord.Name, qtype uint16
 
 // Read asks for each name. After the first failure that concerns the server as a whole it gives up.
 func (z *rfc2136Zone) Read(ctx context.Context, questions []Question) (map[Question]dnsrecord.Set, error) {
+	if err := turn(ctx); err != nil {
+		return nil, err
+	}
 	seen := map[Question]dnsrecord.Set{}
 	var first error
 	for _, q := range questions {

@@ -17,7 +17,9 @@ import (
 
 const (
 	callTimeout = 2 * time.Minute
-	defaultTTL  = 300
+	// settleTimeout bounds the wait for a provider's own name servers; Route 53 mostly needs one minute.
+	settleTimeout = 3 * time.Minute
+	defaultTTL    = 300
 )
 
 // round carries out one batch:

@@ -31,7 +31,9 @@ func (r *round) writeRecords(ctx context.Context) {
 			}
 		}
 	}
-	errs, after, readErr := r.write(ctx, changes)
+	errs := r.apply(ctx, changes)
+	r.settle(ctx, errs)
+	after, readErr := r.readBack(ctx, changes)
 	for _, c := range changes {
 		delete(r.seen, c.Key())
 	}
@@ -153,25 +155,29 @@ func (r *round) forAll(wishes []dnsplan.Wish, s dnsplan.Standing) []dnsplan.Outc
 // write applies changes and reads back their names. Neither error stops the
 // other: what stands is what counts.
 func (r *round) write(ctx context.Context, changes []dnsplan.Change) (errs []error, after map[Question]dnsrecord.Set, readErr error) {
-	if len(changes) == 0 {
-		return nil, nil, nil
-	}
 	errs = r.apply(ctx, changes)
+	after, readErr = r.readBack(ctx, changes)
+	return errs, after, readErr
+}
+
+func (r *round) readBack(ctx context.Context, changes []dnsplan.Change) (map[Question]dnsrecord.Set, error) {
+	if len(changes) == 0 {
+		return nil, nil //nolint:nilnil // nothing was asked
+	}
 	questions := make([]Question, len(changes))
 	for i, c := range changes {
 		questions[i] = c.Key()
 	}
-	after, readErr = r.read(ctx, questions)
-	return errs, after, readErr
+	return r.read(ctx, questions)
 }
 
 func (r *round) apply(ctx context.Context, changes []dnsplan.Change) []error {
+	if len(changes) == 0 {
+		return nil
+	}
 	var errs []error
 	err := r.call(ctx, func(ctx context.Context) error {
 		errs = r.zone.Apply(ctx, changes)
-		if s, ok := r.zone.(Settler); ok {
-			return s.Settle(ctx)
-		}
 		return nil
 	})
 	if len(errs) != len(changes) { // not called, or it broke off
@@ -184,6 +190,18 @@ func (r *round) apply(ctx context.Context, changes []dnsplan.Change) []error {
 		r.note(err)
 	}
 	return errs
+}
+
+// settle waits until the provider's name servers have what was applied. It holds none of the places for calls meanwhile,
+// and its error says nothing of the records: the name servers are asked anyway.
+func (r *round) settle(ctx context.Context, errs []error) {
+	s, ok := r.zone.(Settler)
+	if !ok || !slices.Contains(errs, nil) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(withTurns(ctx, r.account.limiter), settleTimeout)
+	defer cancel()
+	r.note(guarded(func() error { return s.Settle(ctx) }))
 }
 
 func (r *round) read(ctx context.Context, questions []Question) (map[Question]dnsrecord.Set, error) {
@@ -206,26 +224,28 @@ func (r *round) read(ctx context.Context, questions []Question) (map[Question]dn
 
 var errBroken = errors.New("the driver broke off")
 
-// call speaks to the provider: within the rate limit, the number of calls at the same time, and the time for one call.
-func (r *round) call(ctx context.Context, f func(context.Context) error) (err error) {
-	if err := r.account.limiter.Wait(ctx); err != nil {
-		return newError(Unreachable, err, "cancelled while waiting for the rate limit")
-	}
+// call speaks to the provider: within the number of calls at the same time, and the time for one call. The driver takes
+// turns within the rate limit.
+func (r *round) call(ctx context.Context, f func(context.Context) error) error {
 	select {
 	case r.q.calls <- struct{}{}:
 		defer func() { <-r.q.calls }()
 	case <-ctx.Done():
 		return newError(Unreachable, ctx.Err(), "cancelled while waiting for other calls")
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(withTurns(ctx, r.account.limiter), callTimeout)
 	defer cancel()
-	// Provider libraries have been seen to panic on answers that they did not expect.
+	return guarded(func() error { return f(ctx) })
+}
+
+// guarded: provider libraries have been seen to panic on answers that they did not expect.
+func guarded(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = newError(Unknown, errBroken, "the driver broke off on an answer that it did not expect")
 		}
 	}()
-	return f(ctx)
+	return f()
 }
 
 // note remembers what concerns the account as a whole.
