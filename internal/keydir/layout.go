@@ -9,7 +9,8 @@
 //	example.org.m20260801r.pem  a key, PKCS #8
 //
 // Encode writes one domain, Read reads all of them. A domain that cannot be read
-// is a Problem of its own and never hides another.
+// is a Problem of its own and never hides another. So is one with a field that
+// is not known here: it may restrict who signs.
 package keydir
 
 import (

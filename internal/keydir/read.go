@@ -4,6 +4,7 @@
 package keydir
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -109,9 +110,12 @@ func parseDocument(text []byte) (document, error) {
 	if *head.Version != Version {
 		return document{}, fmt.Errorf("version %d is unknown; this milter reads version %d: update it", *head.Version, Version)
 	}
+	// A field that is not known may restrict who signs: to leave it unread would be to sign for whom it excludes.
 	var doc document
-	if err := json.Unmarshal(text, &doc); err != nil {
-		return document{}, fmt.Errorf("not a JSON document of this layout: %w", err)
+	strict := json.NewDecoder(bytes.NewReader(text))
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(&doc); err != nil {
+		return document{}, fmt.Errorf("not a JSON document of this layout, or of one that is newer than this milter: %w", err)
 	}
 	if doc.Required == nil {
 		return document{}, errors.New("required is missing: true or false must be said")
