@@ -36,7 +36,7 @@ func (o *options) run(ctx context.Context, s settings, log *slog.Logger) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := milter.NewMetrics(registry, s.policy, live, time.Now)
 	server := milter.NewServer(milter.Config{
-		Live: live, Policy: s.policy, Expiry: o.expiry, Deadline: o.deadline, MaxConnections: o.maxConnections,
+		Live: live, Policy: s.policy, Expiry: o.expiry, Deadline: o.deadline, MaxConnections: o.maxConnections, Memory: o.memory << 20,
 		NegotiateTimeout: negotiateTimeout, IdleTimeout: o.idleTimeout, PacketTimeout: packetTimeout,
 		Metrics: metrics, Log: log, Now: time.Now,
 	})
@@ -65,7 +65,7 @@ func (o *options) run(ctx context.Context, s settings, log *slog.Logger) error {
 	for _, l := range listeners {
 		log.Info("signing listener", "address", l.Addr().Network()+":"+l.Addr().String())
 		// Not ctx: messages on their way outlive the signal to end.
-		group.Go(func() error { return server.Serve(context.WithoutCancel(ctx), l) })
+		group.Go(func() error { return server.Serve(context.WithoutCancel(ctx), l, milter.RoleSign) })
 	}
 	group.Go(func() error { return serveHTTP(ctx, o.http, server.Handler(registry, len(listeners)), log) })
 	group.Go(func() error { return shutdown(ctx, server, o.shutdownTimeout, log) })

@@ -72,6 +72,8 @@ const (
 	maxHeaderOctets = 1 << 20
 	// maxHeaderFields bounds h=: no honest message has so many fields worth signing.
 	maxHeaderFields = 512
+	// fieldOverhead is what keeping a field costs beyond its octets.
+	fieldOverhead = 64
 	// maxAuthors bounds how many From fields are told apart: more than one is wrong already.
 	maxAuthors = 4
 )
@@ -146,6 +148,9 @@ func (h *Header) look(name string, value []byte) {
 		}
 	}
 }
+
+// Size is about how many octets the header keeps in memory.
+func (h *Header) Size() int { return h.size + len(h.fields)*fieldOverhead }
 
 // From returns the values of the From fields, unfolded, from top to bottom; of many only the first.
 func (h *Header) From() []string {

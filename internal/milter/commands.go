@@ -7,44 +7,69 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
-// parseConnect reads SMFIC_CONNECT: the address of the client, invalid if it has none.
+// maxWord bounds what is kept of a name or a path: SMTP knows none so long (RFC 5321 §4.5.3.1).
+const maxWord = 2048
+
+// client is who speaks SMTP to the MTA.
+type client struct {
+	host string
+	addr netip.Addr // invalid if it has none
+}
+
+// parseConnect reads SMFIC_CONNECT.
 //
 //	host NUL family [port (2 octets) address NUL]
-func parseConnect(data []byte) (netip.Addr, error) {
-	_, rest, found := bytes.Cut(data, []byte{0})
+func parseConnect(data []byte) (client, error) {
+	host, rest, found := bytes.Cut(data, []byte{0})
 	if !found || len(rest) == 0 {
-		return netip.Addr{}, fmt.Errorf("%w: connect without a family", errMalformed)
+		return client{}, fmt.Errorf("%w: connect without a family", errMalformed)
 	}
+	if len(host) > maxWord {
+		return client{}, fmt.Errorf("%w: connect of a host of %d octets", errMalformed, len(host))
+	}
+	c := client{host: string(host)}
 	family, rest := rest[0], rest[1:]
 	switch family {
 	case 'U', 'L': // Unknown, or a Unix socket: in no network.
-		return netip.Addr{}, nil
+		return c, nil
 	case '4', '6':
 	default:
-		return netip.Addr{}, fmt.Errorf("%w: connect of family %q", errMalformed, family)
+		return client{}, fmt.Errorf("%w: connect of family %q", errMalformed, family)
 	}
 	if len(rest) < 2 {
-		return netip.Addr{}, fmt.Errorf("%w: connect without a port", errMalformed)
+		return client{}, fmt.Errorf("%w: connect without a port", errMalformed)
 	}
 	text, _, found := bytes.Cut(rest[2:], []byte{0})
 	if !found {
-		return netip.Addr{}, fmt.Errorf("%w: connect with an address that does not end", errMalformed)
+		return client{}, fmt.Errorf("%w: connect with an address that does not end", errMalformed)
 	}
 	// Sendmail writes IPv6 addresses as RFC 5321 §4.1.3 does.
 	addr, err := netip.ParseAddr(strings.TrimPrefix(string(text), "IPv6:"))
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("%w: connect with an address that is none", errMalformed)
+		return client{}, fmt.Errorf("%w: connect with an address that is none", errMalformed)
 	}
-	return addr.Unmap(), nil
+	c.addr = addr.Unmap()
+	return c, nil
 }
 
-// envelope is what signing needs of MAIL FROM.
+// parseHelo reads SMFIC_HELO: the name, ended by NUL.
+func parseHelo(data []byte) (string, error) {
+	name, _, _ := bytes.Cut(data, []byte{0})
+	if len(name) > maxWord {
+		return "", fmt.Errorf("%w: helo of %d octets", errMalformed, len(name))
+	}
+	return string(name), nil
+}
+
+// envelope is what MAIL FROM says.
 type envelope struct {
-	nullSender bool
-	smtputf8   bool // RFC 6531 §3.4: 8-bit headers reach only servers that take them
+	sender     string // the reverse path without < and >
+	nullSender bool   // it is <>: a bounce or the like (RFC 5321 §4.5.5)
+	smtputf8   bool   // RFC 6531 §3.4: 8-bit headers reach only servers that take them
 }
 
 // parseMail reads SMFIC_MAIL: the reverse path and its parameters, each ended by NUL.
@@ -53,7 +78,11 @@ func parseMail(data []byte) (envelope, error) {
 	if !found {
 		return envelope{}, fmt.Errorf("%w: mail without a path", errMalformed)
 	}
-	e := envelope{nullSender: string(path) == "<>" || len(path) == 0}
+	if len(path) > maxWord {
+		return envelope{}, fmt.Errorf("%w: mail of a path of %d octets", errMalformed, len(path))
+	}
+	e := envelope{sender: strings.TrimSuffix(strings.TrimPrefix(string(path), "<"), ">")}
+	e.nullSender = e.sender == ""
 	for param := range bytes.SplitSeq(rest, []byte{0}) {
 		if strings.EqualFold(string(param), "SMTPUTF8") {
 			e.smtputf8 = true
@@ -74,10 +103,14 @@ func parseHeader(data []byte) (name string, value []byte, err error) {
 // maxMacros bounds the macros of one stage; those of Postfix and Sendmail take some hundred octets.
 const maxMacros = 16 << 10
 
-// macros are the values that the MTA sent ahead of commands, kept by command.
-type macros map[command]string
+// asked are the macros that somebody asks for. No other is kept.
+var asked = []string{"i", "j", "auth_authen"}
 
-// set takes SMFIC_MACRO: the command they belong to, then name NUL value NUL and so on.
+// macros are the values that the MTA sent ahead of commands, by command and name.
+type macros map[command]map[string]string
+
+// set takes SMFIC_MACRO: the command they belong to, then name NUL value NUL
+// and so on. They replace those of an earlier command of the kind.
 func (m macros) set(data []byte) error {
 	if len(data) == 0 {
 		return fmt.Errorf("%w: macros of no command", errMalformed)
@@ -85,11 +118,29 @@ func (m macros) set(data []byte) error {
 	if len(data) > maxMacros {
 		return fmt.Errorf("%w: %d octets of macros are more than %d", errMalformed, len(data), maxMacros)
 	}
-	stage := command(data[0])
+	stage, rest := command(data[0]), data[1:]
 	if !isStage(stage) {
 		return nil // Of a command that we do not know: not ours to keep.
 	}
-	m[stage] = string(data[1:])
+	delete(m, stage)
+	for len(rest) > 0 {
+		var name, value []byte
+		name, rest, _ = bytes.Cut(rest, []byte{0})
+		value, rest, _ = bytes.Cut(rest, []byte{0})
+		// Long names may come with or without braces.
+		name = bytes.TrimSuffix(bytes.TrimPrefix(name, []byte("{")), []byte("}"))
+		i := slices.IndexFunc(asked, func(a string) bool { return a == string(name) })
+		if i < 0 {
+			continue
+		}
+		if len(value) > maxWord {
+			return fmt.Errorf("%w: macro %s of %d octets", errMalformed, asked[i], len(value))
+		}
+		if m[stage] == nil {
+			m[stage] = map[string]string{}
+		}
+		m[stage][asked[i]] = string(value)
+	}
 	return nil
 }
 
@@ -111,17 +162,11 @@ func (m macros) endMessage() {
 	}
 }
 
-// get finds a macro at the stages given, the first that has it. Long names may come with or without braces.
+// get finds a macro at the stages given, the first that has it.
 func (m macros) get(name string, stages ...command) string {
 	for _, stage := range stages {
-		rest := m[stage]
-		for rest != "" {
-			var key, value string
-			key, rest, _ = strings.Cut(rest, "\x00")
-			value, rest, _ = strings.Cut(rest, "\x00")
-			if strings.TrimSuffix(strings.TrimPrefix(key, "{"), "}") == name {
-				return value
-			}
+		if value := m[stage][name]; value != "" {
+			return value
 		}
 	}
 	return ""

@@ -6,8 +6,10 @@ package milter
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"os"
+	"runtime/metrics"
 	"strings"
 	"testing"
 	"time"
@@ -217,7 +219,7 @@ func TestATCPListenerSignsToo(t *testing.T) {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- r.Serve(context.Background(), l) }()
+	go func() { served <- r.Serve(context.Background(), l, RoleSign) }()
 	reply, out, err := miltertest.Send(t.Context(), "tcp:"+l.Addr().String(), miltertest.Message{Raw: from("a@example.org")})
 	if err != nil || !reply.Accepted {
 		t.Fatalf("%+v %v", reply, err)
@@ -242,7 +244,7 @@ func FuzzSession(f *testing.F) {
 	r := start(f, files(f, domain(f, "example.org", key(f, "s", ed1)), keydir.Domain{Domain: "keyless.example", Required: true}))
 	f.Fuzz(func(t *testing.T, say []byte) {
 		ours, theirs := net.Pipe()
-		c := newSession(r.Server, ours)
+		c := newSession(r.Server, r.signer(), ours)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -257,4 +259,55 @@ func FuzzSession(f *testing.F) {
 			t.Fatalf("%v panics\n%s", n, r.log)
 		}
 	})
+}
+
+// occupied is what the Go runtime holds of the machine's memory, which is nearly all of the RSS.
+func occupied() uint64 {
+	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(samples)
+	return samples[0].Value.Uint64() - samples[1].Value.Uint64()
+}
+
+// TestTwoThousandHostileConnectionsStayWithinTheirMemory: whatever they begin
+// and do not end, all together take less than 200 MB, and honest mail passes.
+func TestTwoThousandHostileConnectionsStayWithinTheirMemory(t *testing.T) {
+	const hostile, limit = 2000, 200 << 20
+	r := start(t, files(t, domain(t, "example.org", key(t, "s", ed1))), func(c *Config) {
+		c.MaxConnections = hostile + 100
+		c.Log = slog.New(slog.DiscardHandler)
+	})
+	hello := raw('O', offerAll)
+	mail := hello + raw('M', "<a@b>\x00")
+	long := raw('L', "References\x00"+strings.Repeat("x", maxPacket-100)+"\x00")
+	kinds := []string{
+		hello,
+		mail + long[:len(long)-10], // a field that does not end
+		mail + long,                // a header that does not end
+		mail + strings.Repeat(raw('L', "To\x00"+strings.Repeat("y", 100)+"\x00"), 500),                              // as many fields as are kept
+		mail + raw('L', "From\x00 a@example.org\x00") + raw('N', "") + raw('B', strings.Repeat("z", 60000))[:59000], // a piece that does not end
+		hello + strings.Repeat(raw('D', "M{x}\x00"+strings.Repeat("m", maxMacros-10)), 7) + raw('C', strings.Repeat("h", maxWord)+"\x00U"),
+	}
+	honest := append([]byte("To: "+strings.Repeat("friend@example.net,\r\n ", 2000)+"last@example.net\r\n"), from("a@example.org")...)
+	honest = append(honest, strings.Repeat("A line of an honest message.\r\n", 3000)...)
+
+	before := occupied()
+	most := before
+	for i := range hostile {
+		conn := r.knock(t, "")
+		_, _ = conn.Write([]byte(kinds[i%len(kinds)])) // It may be closed for others.
+		if i%100 == 0 {
+			most = max(most, occupied())
+			_, out := r.send(t, miltertest.Message{Raw: honest})
+			mustVerify(t, out, 1, map[string]int{"s": ed1})
+		}
+	}
+	most = max(most, occupied())
+	evicted := r.count(t, "connections_evicted_total")
+	t.Logf("%d MB before, %d MB at most; %v connections are open, %v were closed for others", before>>20, most>>20, r.count(t, "connections"), evicted)
+	if most > limit {
+		t.Errorf("%d octets are occupied, of which %d before", most, before)
+	}
+	if evicted == 0 {
+		t.Error("no connection was closed for others: the test asks for too little")
+	}
 }

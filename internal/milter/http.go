@@ -44,10 +44,10 @@ func (s *Server) Ready(listeners int) string {
 	switch t := s.cfg.Live.Table(); {
 	case s.isDraining():
 		return "shutting down"
-	case t.Blind != "":
-		return t.Blind
 	case s.Listening() < listeners:
 		return fmt.Sprintf("%d of %d listeners are up", s.Listening(), listeners)
+	case s.signs():
+		return t.Blind
 	}
 	return ""
 }

@@ -22,6 +22,7 @@ type Metrics struct {
 	latency     prometheus.Histogram
 	connections prometheus.Gauge
 	refused     prometheus.Counter
+	evicted     prometheus.Counter
 	protocol    *prometheus.CounterVec
 	panics      prometheus.Counter
 	reloads     *prometheus.CounterVec
@@ -56,6 +57,7 @@ func NewMetrics(registry prometheus.Registerer, policy Policy, live *Live, now f
 		}),
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "connections", Help: "Connections of MTAs that are open."}),
 		refused:     prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "connections_refused_total", Help: "Connections closed because too many were open."}),
+		evicted:     prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "connections_evicted_total", Help: "Connections closed because all together kept too much of headers (--memory)."}),
 		panics:      prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "panics_total", Help: "Faults of the program that were caught."}),
 		domains:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "domains", Help: "Domains of the key table by state: signing, keyless, stale (kept from an earlier reading), unread."}, []string{"state"}),
 		series:      map[series]bool{},
@@ -75,7 +77,7 @@ func NewMetrics(registry prometheus.Registerer, policy Policy, live *Live, now f
 	if policy.AcceptFailures {
 		failOpen.Set(1)
 	}
-	registry.MustRegister(m.latency, m.connections, m.refused, m.panics, m.domains, age, failOpen)
+	registry.MustRegister(m.latency, m.connections, m.refused, m.evicted, m.panics, m.domains, age, failOpen)
 	m.begin()
 	return m
 }

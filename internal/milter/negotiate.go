@@ -14,8 +14,14 @@ const (
 	maxVersion = 6
 )
 
-// actAddHeaders is the one action that signing needs: SMFIF_ADDHDRS, which also allows SMFIR_INSHEADER.
-const actAddHeaders uint32 = 0x01
+// actions is a set of SMFIF_ flags.
+type actions uint32
+
+const (
+	addHeaders    actions = 0x01 // also allows SMFIR_INSHEADER
+	changeHeaders actions = 0x10
+	quarantine    actions = 0x20
+)
 
 // protocol is the set of SMFIP_ flags of a connection.
 type protocol uint32
@@ -37,11 +43,10 @@ const (
 	headerLeadSpace protocol = 0x100000
 )
 
-// wanted is what signing asks for where the MTA offers it: the stages that it
-// does not need left out, and no answer to any other before the end. Each
-// answer costs a turn between two processes; all of them together were worth a third of the time.
-const wanted = noHelo | noRcpt | noUnknown | noData |
-	noReplyConnect | noReplyHelo | noReplyMail | noReplyRcpt | noReplyData | noReplyUnknown |
+// quiet is asked for wherever the MTA offers it: no answer to any command
+// before the end. Each answer costs a turn between two processes; all of them
+// together were worth a third of the time.
+const quiet = noReplyConnect | noReplyHelo | noReplyMail | noReplyRcpt | noReplyData | noReplyUnknown |
 	noReplyHeader | noReplyEOH | noReplyBody | headerLeadSpace
 
 // noReply are the flags by which an MTA does not wait for an answer to a command.
@@ -52,26 +57,26 @@ var noReply = map[command]protocol{
 
 var (
 	errOldVersion = errors.New("the MTA speaks a milter protocol older than version 2")
-	errNoHeaders  = errors.New("the MTA does not allow header fields to be added, so nothing could be signed")
+	errNotAllowed = errors.New("the MTA does not allow what this listener is for")
 )
 
 // negotiate answers SMFIC_OPTNEG: our data, and the protocol flags that now hold.
-func negotiate(data []byte) (string, protocol, error) {
+func (t terms) negotiate(data []byte) (string, protocol, error) {
 	if len(data) < 12 {
 		return "", 0, fmt.Errorf("%w: negotiation of %d octets", errMalformed, len(data))
 	}
 	version := binary.BigEndian.Uint32(data)
-	actions := binary.BigEndian.Uint32(data[4:])
+	allowed := actions(binary.BigEndian.Uint32(data[4:]))
 	offered := protocol(binary.BigEndian.Uint32(data[8:]))
 	if version < minVersion {
 		return "", 0, errOldVersion
 	}
-	if actions&actAddHeaders == 0 {
-		return "", 0, errNoHeaders
+	if missing := t.actions &^ allowed; missing != 0 {
+		return "", 0, fmt.Errorf("%w: actions %#x are not among those it offers, %#x", errNotAllowed, uint32(missing), uint32(allowed))
 	}
-	agreed := offered & wanted
+	agreed := offered & (t.unneeded | quiet)
 	answer := binary.BigEndian.AppendUint32(nil, min(version, maxVersion))
-	answer = binary.BigEndian.AppendUint32(answer, actAddHeaders)
+	answer = binary.BigEndian.AppendUint32(answer, uint32(t.actions))
 	answer = binary.BigEndian.AppendUint32(answer, uint32(agreed))
 	return string(answer), agreed, nil
 }

@@ -125,7 +125,7 @@ func start(tb testing.TB, tree fstest.MapFS, change ...func(*Config)) *rig {
 	tb.Helper()
 	r := &rig{live: &Live{}, registry: prometheus.NewRegistry(), log: &lockedBuffer{}}
 	cfg := Config{
-		Live: r.live, Deadline: time.Minute, MaxConnections: 64,
+		Live: r.live, Deadline: time.Minute, MaxConnections: 64, Memory: 16 << 20,
 		NegotiateTimeout: time.Minute, IdleTimeout: time.Minute, PacketTimeout: time.Minute,
 		Log: slog.New(slog.NewJSONHandler(r.log, nil)), Now: func() time.Time { return testNow },
 	}
@@ -143,7 +143,7 @@ func start(tb testing.TB, tree fstest.MapFS, change ...func(*Config)) *rig {
 	}
 	r.socket = "unix:" + path
 	served := make(chan error, 1)
-	go func() { served <- r.Serve(context.Background(), l) }()
+	go func() { served <- r.Serve(context.Background(), l, RoleSign) }()
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel() // What is still open at the end of a test is cut off.
@@ -154,6 +154,9 @@ func start(tb testing.TB, tree fstest.MapFS, change ...func(*Config)) *rig {
 	})
 	return r
 }
+
+// signer is the handler of the listeners that sign.
+func (r *rig) signer() *signer { return r.handlers[RoleSign].(*signer) }
 
 // send sends a message over a connection of its own.
 func (r *rig) send(tb testing.TB, m miltertest.Message) (miltertest.Reply, []byte) {

@@ -21,6 +21,8 @@ type Config struct {
 	Expiry time.Duration
 	// Deadline is how long the signatures of one message may take.
 	Deadline time.Duration
+	// Memory bounds what connections keep of headers together, in octets, beyond a small share of each.
+	Memory int
 	// MaxConnections bounds the MTA's connections; one more is closed at once.
 	MaxConnections int
 	// NegotiateTimeout is how long a new connection may be silent.
@@ -35,14 +37,16 @@ type Config struct {
 	Now     func() time.Time
 }
 
-// Server serves signing listeners.
+// Server serves listeners, each in its role.
 type Server struct {
-	cfg    Config
-	signer *signer
+	cfg      Config
+	handlers map[Role]handler
+	memory   *memory
+	windows  windows
 
 	mu        sync.Mutex
 	sessions  map[*session]struct{}
-	listeners map[net.Listener]struct{}
+	listeners map[net.Listener]Role
 	draining  bool
 	wg        sync.WaitGroup
 }
@@ -50,16 +54,21 @@ type Server struct {
 // NewServer makes a server that serves nothing yet.
 func NewServer(cfg Config) *Server {
 	return &Server{
-		cfg: cfg, signer: newSigner(cfg),
-		sessions: map[*session]struct{}{}, listeners: map[net.Listener]struct{}{},
+		cfg: cfg, handlers: map[Role]handler{RoleSign: newSigner(cfg)},
+		memory:   newMemory(cfg.Memory, cfg.Metrics.evicted.Inc),
+		sessions: map[*session]struct{}{}, listeners: map[net.Listener]Role{},
 	}
 }
 
 // Serve accepts connections until Shutdown, and closes the listener. Faults of
 // accept that pass, such as too many open files, are waited out.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+func (s *Server) Serve(ctx context.Context, l net.Listener, role Role) error {
 	defer l.Close()
-	if !s.addListener(l) {
+	h, known := s.handlers[role]
+	if !known {
+		return fmt.Errorf("listener %s: nothing is set up to %s", l.Addr(), role)
+	}
+	if !s.addListener(l, role) {
 		return nil
 	}
 	defer s.removeListener(l)
@@ -69,7 +78,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		switch {
 		case err == nil:
 			pause = 5 * time.Millisecond
-			s.admit(ctx, conn)
+			s.admit(ctx, conn, h)
 			continue
 		case s.isDraining():
 			return nil
@@ -88,8 +97,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 // admit serves a connection, or closes it where there are too many: the MTA
 // then acts as it is told for a milter that is not there.
-func (s *Server) admit(ctx context.Context, conn net.Conn) {
-	c := newSession(s, tune(conn))
+func (s *Server) admit(ctx context.Context, conn net.Conn, h handler) {
+	c := newSession(s, h, tune(conn))
 	if !s.addSession(c) {
 		s.cfg.Metrics.refused.Inc()
 		_ = conn.Close()
@@ -122,13 +131,13 @@ func (s *Server) removeSession(c *session) {
 	s.cfg.Metrics.connections.Dec()
 }
 
-func (s *Server) addListener(l net.Listener) bool {
+func (s *Server) addListener(l net.Listener, role Role) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining {
 		return false
 	}
-	s.listeners[l] = struct{}{}
+	s.listeners[l] = role
 	return true
 }
 
@@ -143,6 +152,18 @@ func (s *Server) Listening() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.listeners)
+}
+
+// signs tells whether a listener signs, and so needs keys.
+func (s *Server) signs() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, role := range s.listeners {
+		if role == RoleSign {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Server) isDraining() bool {
@@ -189,33 +210,4 @@ func (s *Server) cutOff() int {
 		_ = c.conn.Close()
 	}
 	return len(s.sessions)
-}
-
-// record counts and logs a message that was answered. No address and no header field goes into the log.
-func (s *Server) record(ctx context.Context, queueID string, r result, err error, duration time.Duration) {
-	d := r.decision
-	s.cfg.Metrics.message(d, r.flaws)
-	attrs := []any{"queue_id", queueID, "action", string(d.Action), "reason", string(d.Reason)}
-	if d.Entry != nil {
-		attrs = append(attrs, "domain", d.Entry.Domain.Domain.String())
-	}
-	if d.Action == Sign {
-		s.cfg.Metrics.latency.Observe(duration.Seconds())
-		selectors := make([]string, len(d.Entry.keys))
-		for i, k := range d.Entry.keys {
-			selectors[i] = k.Selector
-		}
-		attrs = append(attrs, "selectors", selectors)
-		if r.flaws != 0 {
-			attrs = append(attrs, "flaws", r.flaws.Names())
-		}
-	}
-	if err != nil {
-		attrs = append(attrs, "error", err.Error())
-	}
-	level := slog.LevelInfo
-	if err != nil || d.Unsigned || d.Reason == ReasonNoTree || d.Reason == ReasonUnread || d.Reason == ReasonNoKey {
-		level = slog.LevelError
-	}
-	s.cfg.Log.Log(ctx, level, "message", attrs...)
 }

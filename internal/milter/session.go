@@ -5,33 +5,36 @@ package milter
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/maildomain-operator/maildomain-operator/internal/mailauth"
 )
 
 // session is one connection of an MTA, which carries SMTP sessions one after the other.
 type session struct {
-	server *Server
-	conn   net.Conn
-	in     *packetReader
-	out    []byte
+	server  *Server
+	handler handler
+	conn    net.Conn
+	in      *packetReader
+	out     []byte
+	holder  *holder
 
 	negotiated bool
 	protocol   protocol
 	macros     macros
-	client     netip.Addr
-	message    *message // nil between messages
+	client     client
+	helo       string
+
+	message     transaction // nil between messages
+	headerEnded bool        // of the message
+	failed      bool        // a fault of the program spoilt the message
 
 	mu       sync.Mutex // of what follows, which Shutdown reads
 	busy     bool       // a message is on its way
@@ -41,15 +44,18 @@ type session struct {
 // errDone ends a connection as it should end.
 var errDone = errors.New("done")
 
-func newSession(s *Server, conn net.Conn) *session {
-	in := newPacketReader(conn)
-	c := &session{server: s, conn: conn, in: in, macros: macros{}}
-	in.arriving = func() error { return c.patience(s.cfg.PacketTimeout) }
+func newSession(s *Server, h handler, conn net.Conn) *session {
+	c := &session{server: s, handler: h, conn: conn, in: newPacketReader(conn, &s.windows), macros: macros{}}
+	c.in.arriving = func() error { return c.patience(s.cfg.PacketTimeout) }
+	c.in.room = c.keep
+	c.holder = &holder{memory: s.memory, evict: func() { _ = conn.Close() }}
 	return c
 }
 
 // run serves the connection until it ends.
 func (c *session) run(ctx context.Context) {
+	defer c.in.release()
+	defer func() { _ = c.holder.keep(0) }()
 	for {
 		if err := c.turn(ctx); err != nil {
 			c.report(err)
@@ -60,18 +66,31 @@ func (c *session) run(ctx context.Context) {
 
 // turn takes one command.
 func (c *session) turn(ctx context.Context) error {
-	wait := c.server.cfg.IdleTimeout
-	if !c.negotiated {
-		wait = c.server.cfg.NegotiateTimeout
-	}
-	if err := c.patience(wait); err != nil {
-		return err
+	if !c.in.midPacket() {
+		wait := c.server.cfg.IdleTimeout
+		if !c.negotiated {
+			wait = c.server.cfg.NegotiateTimeout
+		}
+		if err := c.patience(wait); err != nil {
+			return err
+		}
 	}
 	p, err := c.in.next()
 	if err != nil {
 		return err
 	}
-	return c.take(ctx, p)
+	if err := c.take(ctx, p); err != nil {
+		return err
+	}
+	return c.keep(0)
+}
+
+// keep says how much memory the connection takes: what it is reading, and what its message keeps.
+func (c *session) keep(reading int) error {
+	if c.message != nil {
+		reading += c.message.size()
+	}
+	return c.holder.keep(reading)
 }
 
 // patience sets how long the next read may take, unless the server shuts down and nothing is on its way.
@@ -104,11 +123,15 @@ func (c *session) setBusy(busy bool) {
 func (c *session) take(ctx context.Context, p packet) (err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			err = c.caught(ctx, p.code, fault)
+			err = c.caught(ctx, p, fault)
 		}
 	}()
 	if !c.negotiated && p.code != cmdNegotiate && p.code != cmdQuit {
 		return fmt.Errorf("%w: command %q before the negotiation", errMalformed, p.code)
+	}
+	if p.more { // Only a body comes in pieces, and is answered after the last.
+		c.body(p.data)
+		return nil
 	}
 	switch p.code { //nolint:exhaustive // The rest is noted and answered alike.
 	case cmdNegotiate:
@@ -118,7 +141,7 @@ func (c *session) take(ctx context.Context, p packet) (err error) {
 	case cmdQuitNew: // The next SMTP session begins with a connect.
 		c.endMessage()
 		clear(c.macros)
-		c.client = netip.Addr{}
+		c.client, c.helo = client{}, ""
 		return nil
 	case cmdAbort:
 		c.endMessage()
@@ -147,18 +170,22 @@ func (c *session) goOn(code command) error {
 func (c *session) note(p packet) error {
 	switch p.code { //nolint:exhaustive // take knows the others; what nobody knows is an error.
 	case cmdConnect:
-		client, err := parseConnect(p.data)
-		c.client = client
+		from, err := parseConnect(p.data)
+		c.client = from
+		return err
+	case cmdHelo:
+		name, err := parseHelo(p.data)
+		c.helo = name
 		return err
 	case cmdMail:
 		return c.mail(p.data)
 	case cmdHeader:
 		return c.header(p.data)
 	case cmdEOH:
-		c.current().endHeader(c.server.cfg.Policy, facts{client: c.client})
+		c.endHeader()
 	case cmdBody:
 		c.body(p.data)
-	case cmdHelo, cmdRcpt, cmdData, cmdUnknown: // Nothing of them matters.
+	case cmdRcpt, cmdData, cmdUnknown: // Nothing of them matters.
 	default:
 		return fmt.Errorf("%w: unknown command %q", errMalformed, p.code)
 	}
@@ -170,19 +197,25 @@ func (c *session) mail(data []byte) error {
 	if err != nil {
 		return err
 	}
-	c.message = nil // An MTA that went on without an abort.
-	c.current().envelope = e
+	c.begin(e) // Also where an MTA went on without an abort.
 	return nil
 }
 
+// begin begins a message.
+func (c *session) begin(e envelope) {
+	c.message = c.handler.begin(origin{
+		client: c.client.addr, host: c.client.host, helo: c.helo,
+		login: c.macros.get("auth_authen", cmdMail, cmdConnect, cmdHelo),
+		mta:   c.macros.get("j", cmdMail, cmdConnect, cmdHelo),
+	}, e)
+	c.headerEnded, c.failed = false, false
+	c.setBusy(true)
+}
+
 // current is the message on its way; the first word of one begins it.
-func (c *session) current() *message {
+func (c *session) current() transaction {
 	if c.message == nil {
-		c.message = &message{
-			table: c.server.cfg.Live.Table(),
-			login: c.macros.get("auth_authen", cmdMail, cmdConnect, cmdHelo),
-		}
-		c.setBusy(true)
+		c.begin(envelope{})
 	}
 	return c.message
 }
@@ -193,65 +226,81 @@ func (c *session) header(data []byte) error {
 		return err
 	}
 	m := c.current()
-	if m.ended {
+	if c.headerEnded {
 		return fmt.Errorf("%w: a header field after the header", errMalformed)
 	}
-	m.header.Add(name, value)
+	m.field(name, value)
 	return nil
 }
 
-func (c *session) body(data []byte) {
+// endHeader ends the header once, however the MTA says so.
+func (c *session) endHeader() {
 	m := c.current()
-	m.endHeader(c.server.cfg.Policy, facts{client: c.client})
-	if m.body != nil {
-		_, _ = m.body.Write(data)
+	if !c.headerEnded {
+		c.headerEnded = true
+		m.endHeader()
 	}
 }
 
-// end answers the end of a message: the signatures, and what happens to it.
+func (c *session) body(data []byte) {
+	c.endHeader()
+	if !c.failed {
+		c.message.body(data)
+	}
+}
+
+// end answers the end of a message.
 func (c *session) end(ctx context.Context, data []byte) error {
 	c.body(data) // The end may bring the last piece.
-	m := c.message
-	m.queueID = c.macros.get("i", cmdEnd, cmdEOH, cmdData, cmdRcpt, cmdMail)
-	start := c.server.cfg.Now()
-	r, err := c.server.signer.finish(ctx, m)
-	duration := c.server.cfg.Now().Sub(start)
-	c.endMessage()
-	c.server.record(ctx, m.queueID, r, err, duration)
-	return c.answer(r)
-}
-
-// answer sends a result.
-func (c *session) answer(r result) error {
-	out := c.out[:0]
-	switch r.decision.Action { //nolint:exhaustive // Only a word of these two lets a message go; silence would make the MTA wait.
-	default:
-		out = appendPacket(out, resReplyCode, r.decision.Reply(), "\x00")
-	case Sign, Accept:
-		// Each goes to the very top, so the last sent is the first of the message.
-		for _, value := range slices.Backward(r.signatures) {
-			out = c.insertHeader(out, mailauth.SignatureField, value)
-		}
-		out = appendPacket(out, resContinue)
+	queueID := c.queueID()
+	var v verdict
+	if c.failed {
+		v = c.message.fail(ctx, queueID)
+	} else {
+		v = c.message.end(ctx, queueID)
 	}
-	return c.send(out)
+	c.endMessage()
+	return c.answer(v)
 }
 
-// insertHeader appends SMFIR_INSHEADER: index (4 octets) name NUL value NUL.
+func (c *session) queueID() string {
+	return c.macros.get("i", cmdEnd, cmdEOH, cmdData, cmdRcpt, cmdMail)
+}
+
+// answer tells the MTA a verdict.
+func (c *session) answer(v verdict) error {
+	out := c.out[:0]
+	if !v.pass {
+		reply := v.reply
+		if reply == "" {
+			reply = notReady
+		}
+		return c.send(appendPacket(out, resReplyCode, reply, "\x00"))
+	}
+	for _, e := range v.edits {
+		out = c.appendEdit(out, e)
+	}
+	if v.quarantine != "" {
+		out = appendPacket(out, resQuarantine, v.quarantine, "\x00")
+	}
+	return c.send(appendPacket(out, resContinue))
+}
+
+// appendEdit appends SMFIR_INSHEADER or SMFIR_CHGHEADER: index (4 octets) name NUL value NUL.
 //
 // Lines end with LF alone: Postfix and Sendmail write the CRs. The MTA writes a
 // space after the colon unless SMFIP_HDR_LEADSPC says that we do.
-func (c *session) insertHeader(dst []byte, name, value string) []byte {
-	value = strings.ReplaceAll(value, "\r\n", "\n")
-	space := ""
-	if c.protocol&headerLeadSpace != 0 {
-		space = " "
+func (c *session) appendEdit(dst []byte, e edit) []byte {
+	value := strings.ReplaceAll(e.value, "\r\n", "\n")
+	if value != "" && c.protocol&headerLeadSpace != 0 {
+		value = " " + value
 	}
-	return appendPacket(dst, resInsertHeader, "\x00\x00\x00\x00", name, "\x00", space, value, "\x00")
+	index := string(binary.BigEndian.AppendUint32(nil, e.index))
+	return appendPacket(dst, e.code, index, e.name, "\x00", value, "\x00")
 }
 
 func (c *session) negotiate(data []byte) error {
-	answer, agreed, err := negotiate(data)
+	answer, agreed, err := c.handler.terms().negotiate(data)
 	if err != nil {
 		return err
 	}
@@ -269,7 +318,7 @@ func (c *session) endMessage() {
 
 // send writes answers at once.
 func (c *session) send(out []byte) error {
-	if cap(out) <= keepBuffer {
+	if cap(out) <= keepAnswer {
 		c.out = out[:0]
 	}
 	deadline := time.Now().Add(c.server.cfg.PacketTimeout) //nolint:forbidigo // A network deadline.
@@ -281,35 +330,53 @@ func (c *session) send(out []byte) error {
 }
 
 // caught answers for a message that a fault of the program ended.
-func (c *session) caught(ctx context.Context, code command, fault any) error {
+func (c *session) caught(ctx context.Context, p packet, fault any) error {
 	s := c.server
 	s.cfg.Metrics.panics.Inc()
-	s.cfg.Log.Error("caught a fault of the program", "command", string(code), "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
-	if code != cmdEnd {
+	s.cfg.Log.Error("caught a fault of the program", "command", string(p.code), "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
+	if c.message == nil {
+		return errPanic
+	}
+	if p.more {
+		c.failed = true
+		return nil
+	}
+	if p.code != cmdEnd {
 		// An answer that the MTA does not wait for would be taken for that to the next end: the MTA fails closed by itself.
-		if _, answered := noReply[code]; !answered || c.message == nil {
+		if _, answered := noReply[p.code]; !answered {
 			return errPanic
 		}
-		c.message.failed = true
-		return c.goOn(code)
+		c.failed = true
+		return c.goOn(p.code)
 	}
-	r := result{decision: s.cfg.Policy.Failure(ReasonInternal, nil)}
+	v := failSafely(ctx, c.message, c.queueID())
 	c.endMessage()
-	s.record(ctx, "", r, errPanic, 0)
-	return c.answer(r)
+	return c.answer(v)
+}
+
+// failSafely is fail, even where that fails itself: the zero verdict refuses the message.
+func failSafely(ctx context.Context, m transaction, queueID string) (v verdict) {
+	defer func() {
+		if recover() != nil {
+			v = verdict{}
+		}
+	}()
+	return m.fail(ctx, queueID)
 }
 
 // report says why a connection ended, if there is something to say.
 func (c *session) report(err error) {
 	kind := "read"
 	switch {
+	case c.holder.wasEvicted():
+		kind, err = "memory", errNoMemory
 	case errors.Is(err, errDone), errors.Is(err, net.ErrClosed), c.isDraining():
 		return
 	case errors.Is(err, io.EOF) && c.message == nil:
 		return
 	case errors.Is(err, errMalformed):
 		kind = "malformed"
-	case errors.Is(err, errOldVersion), errors.Is(err, errNoHeaders):
+	case errors.Is(err, errOldVersion), errors.Is(err, errNotAllowed):
 		kind = "negotiation"
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		kind = "timeout"

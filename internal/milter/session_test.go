@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -320,6 +321,31 @@ func TestAKeyThatFailsMakesMailWait(t *testing.T) {
 	}
 }
 
+func TestADomainWhoseKeysHangHoldsBackNoOther(t *testing.T) {
+	release := make(chan struct{})
+	var hanging sync.WaitGroup
+	r := start(t, files(t, domain(t, "example.org", key(t, "s", ed1)), domain(t, "example.net", key(t, "n", ed2))))
+	asked := make(chan struct{}, 100)
+	r.replaceKey(t, func() ([]byte, error) { asked <- struct{}{}; <-release; return []byte("late"), nil })
+	for range 3 * runtime.GOMAXPROCS(0) {
+		c := r.dial(t, miltertest.Options{})
+		hanging.Go(func() {
+			if reply, _, err := c.Send(miltertest.Message{Raw: from("a@example.org")}); err != nil || !reply.Accepted {
+				t.Errorf("in the end: %+v %v", reply, err)
+			}
+		})
+	}
+	for range runtime.GOMAXPROCS(0) {
+		<-asked
+	}
+	for range 3 {
+		_, out := r.send(t, miltertest.Message{Raw: from("a@example.net")})
+		mustVerify(t, out, 1, map[string]int{"n": ed2})
+	}
+	close(release)
+	hanging.Wait()
+}
+
 func TestAKeyThatFailsHoldsBackNoMailOfADomainThatIsNotRequired(t *testing.T) {
 	r := start(t, files(t, keydir.Domain{Domain: "example.org", Keys: []keydir.Key{key(t, "s", ed1)}}))
 	r.replaceKey(t, func() ([]byte, error) { return nil, errors.New("token is gone") })
@@ -338,7 +364,7 @@ func TestAKeyThatFailsHoldsBackNoMailOfADomainThatIsNotRequired(t *testing.T) {
 func TestAFaultOfTheProgramIsCaughtAndFailsClosed(t *testing.T) {
 	r := start(t, files(t, domain(t, "example.org", key(t, "s", ed1))))
 	calls := 0
-	r.cfg.Now = func() time.Time { calls++; panic("the clock is broken") }
+	r.signer().cfg.Now = func() time.Time { calls++; panic("the clock is broken") }
 	c := r.dial(t, miltertest.Options{})
 	for range 2 {
 		reply, _, err := c.Send(miltertest.Message{Raw: from("a@example.org")})
@@ -374,10 +400,10 @@ func takes(t *testing.T, c *session, commands ...packet) (string, error) {
 
 func TestAFaultInTheMiddleOfAMessageMakesItWait(t *testing.T) {
 	r := start(t, files(t, domain(t, "example.org", key(t, "s", ed1))))
-	c := newSession(r.Server, nil)
-	c.negotiated, c.protocol = true, wanted
-	c.message = &message{} // Without a table, no decision is possible.
-	answers, err := takes(t, c, packet{cmdEOH, nil}, packet{cmdBody, []byte("Hi\r\n")}, packet{cmdEnd, nil})
+	c := newSession(r.Server, r.signer(), nil)
+	c.negotiated, c.protocol = true, quiet
+	c.message = &outgoing{signer: r.signer()} // Without a table, no decision is possible.
+	answers, err := takes(t, c, packet{code: cmdEOH}, packet{code: cmdBody, data: []byte("Hi\r\n")}, packet{code: cmdEnd})
 	if want := raw('y', "451 4.7.0 The signer is not ready; try again later\x00"); err != nil || answers != want {
 		t.Errorf("%q %v", answers, err)
 	}
@@ -389,12 +415,12 @@ func TestAFaultInTheMiddleOfAMessageMakesItWait(t *testing.T) {
 func TestAFaultIsNeverAnsweredWhereTheMTAWaitsForNoAnswer(t *testing.T) {
 	r := start(t, files(t, domain(t, "example.org", key(t, "s", ed1))))
 	for _, code := range []command{cmdMacro, cmdAbort, cmdQuitNew, cmdQuit} {
-		c := newSession(r.Server, nil)
-		c.message = &message{}
+		c := newSession(r.Server, r.signer(), nil)
+		c.message = &outgoing{}
 		ours, theirs := net.Pipe()
 		c.conn = ours
 		_ = theirs.Close() // An answer is another error.
-		if err := c.caught(t.Context(), code, "boom"); !errors.Is(err, errPanic) {
+		if err := c.caught(t.Context(), packet{code: code}, "boom"); !errors.Is(err, errPanic) {
 			t.Errorf("to %q: %v", code, err)
 		}
 	}

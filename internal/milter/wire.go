@@ -43,7 +43,9 @@ type response byte
 const (
 	resContinue     response = 'c'
 	resInsertHeader response = 'i'
+	resChangeHeader response = 'm'
 	resNegotiate    response = 'O'
+	resQuarantine   response = 'q'
 	resReplyCode    response = 'y'
 )
 
@@ -52,80 +54,164 @@ const (
 	// and, as it comes, 102,400 of a header field (header_size_limit); Sendmail
 	// sends 65,535 unless a milter asks for more, which this one does not.
 	maxPacket = 256 << 10
+	// smallBuffer is what every connection has. Nearly every packet but those of
+	// a body fits and is read in place.
+	smallBuffer = 8 << 10
 	// growth is how much of a long packet is believed before its octets arrive.
-	growth = 32 << 10
-	// keepBuffer is the longest buffer that a connection keeps between packets.
-	keepBuffer = 72 << 10
+	growth = 16 << 10
+	// keepAnswer is the longest buffer for answers that a connection keeps.
+	keepAnswer = 4 << 10
 )
 
 // errMalformed begins every error about what a peer sent.
 var errMalformed = errors.New("malformed packet")
 
-// packet is one packet; its data is overwritten by the next.
+// packet is one packet, or one of the pieces that a long one of a body comes in.
+// The next overwrites its data.
 type packet struct {
 	code command
 	data []byte
+	more bool // another piece of it follows
 }
 
-// packetReader reads packets from one connection.
+// packetReader reads packets from one connection. It keeps little between them:
+// long fields are read into memory that grows as they arrive, and bodies pass
+// through a window that is lent, or where none is left through the small buffer.
 type packetReader struct {
-	r   *bufio.Reader
-	buf []byte
+	r       *bufio.Reader
+	windows *windows
+	window  *[windowSize]byte // lent
+	taken   int               // octets at the front of r that were handed out
+	code    command           // of the packet whose pieces come
+	left    int               // octets of it that are still to come
 	// arriving is called once the length of a packet is known but not all of it is here; may be nil.
 	arriving func() error
+	// room is called with how many octets a long field takes now, and in the end with 0; may be nil.
+	room func(int) error
 }
 
-func newPacketReader(r io.Reader) *packetReader {
-	return &packetReader{r: bufio.NewReaderSize(r, 8<<10)}
+func newPacketReader(r io.Reader, w *windows) *packetReader {
+	return &packetReader{r: bufio.NewReaderSize(r, smallBuffer), windows: w}
 }
 
-// next reads one packet. io.EOF means that the peer went away between packets.
-func (p *packetReader) next() (packet, error) {
-	if cap(p.buf) > keepBuffer {
-		p.buf = nil
+// midPacket tells whether the next octets belong to a packet that has begun.
+func (p *packetReader) midPacket() bool { return p.left > 0 }
+
+// release gives back what was lent; the last packet's data is gone with it.
+func (p *packetReader) release() {
+	if p.window != nil {
+		p.windows.give(p.window)
+		p.window = nil
 	}
+}
+
+// next reads one packet or piece. io.EOF means that the peer went away between packets.
+func (p *packetReader) next() (packet, error) {
+	_, _ = p.r.Discard(p.taken) // They are there: they were handed out.
+	p.taken = 0
+	if p.left > 0 {
+		return p.piece()
+	}
+	p.release()
+	length, err := p.begin()
+	if err != nil {
+		return packet{}, err
+	}
+	if p.left = length; length > smallBuffer && (p.code == cmdBody || p.code == cmdEnd) {
+		p.window = p.windows.lend()
+		return p.piece()
+	}
+	return p.whole()
+}
+
+// begin reads length and code, and returns how many octets of data follow.
+func (p *packetReader) begin() (int, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(p.r, head[:]); err != nil {
-		return packet{}, err
+		return 0, err
 	}
 	length := binary.BigEndian.Uint32(head[:])
 	switch {
 	case length == 0:
-		return packet{}, fmt.Errorf("%w: length 0", errMalformed)
+		return 0, fmt.Errorf("%w: length 0", errMalformed)
 	case length > maxPacket:
-		return packet{}, fmt.Errorf("%w: %d octets are more than %d", errMalformed, length, maxPacket)
+		return 0, fmt.Errorf("%w: %d octets are more than %d", errMalformed, length, maxPacket)
 	}
 	if p.arriving != nil && p.r.Buffered() < int(length) {
 		if err := p.arriving(); err != nil {
-			return packet{}, err
+			return 0, err
 		}
 	}
-	if err := p.fill(int(length)); err != nil {
-		return packet{}, fmt.Errorf("a packet of %d octets ends early: %w", length, err)
-	}
-	return packet{command(p.buf[0]), p.buf[1:]}, nil
+	code, err := p.r.ReadByte()
+	p.code = command(code)
+	return int(length) - 1, early(err)
 }
 
-// fill reads length octets into buf, which grows only as they arrive.
-func (p *packetReader) fill(length int) error {
-	p.buf = p.buf[:0]
-	for len(p.buf) < length {
-		have := len(p.buf)
-		step := min(length-have, max(growth, cap(p.buf)-have))
-		if need := have + step; need > cap(p.buf) {
-			grown := make([]byte, have, max(need, min(length, 2*cap(p.buf))))
-			copy(grown, p.buf)
-			p.buf = grown
+// early is the error of a packet that does not end.
+func early(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		err = fmt.Errorf("a packet ends early: %w", err)
+	}
+	return err
+}
+
+// piece hands out what has arrived of the packet, at least one octet.
+func (p *packetReader) piece() (packet, error) {
+	var data []byte
+	if p.window != nil {
+		n, err := p.r.Read(p.window[:min(p.left, windowSize)])
+		if n == 0 {
+			return packet{}, early(err)
 		}
-		p.buf = p.buf[:have+step]
-		if _, err := io.ReadFull(p.r, p.buf[have:]); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return err
+		data = p.window[:n]
+	} else {
+		if _, err := p.r.Peek(1); err != nil {
+			return packet{}, early(err)
+		}
+		data, _ = p.r.Peek(min(p.left, p.r.Buffered()))
+		p.taken = len(data)
+	}
+	p.left -= len(data)
+	return packet{p.code, data, p.left > 0}, nil
+}
+
+// whole reads all of a packet: in place, or if it is long into memory that grows only as octets arrive.
+func (p *packetReader) whole() (packet, error) {
+	length := p.left
+	p.left = 0
+	if length <= smallBuffer {
+		data, err := p.r.Peek(length)
+		if err != nil {
+			return packet{}, early(err)
+		}
+		p.taken = length
+		return packet{p.code, data, false}, nil
+	}
+	var data []byte
+	for len(data) < length {
+		have := len(data)
+		step := min(length-have, max(growth, have))
+		if err := p.makeRoom(have + step); err != nil {
+			return packet{}, err
+		}
+		grown := make([]byte, have+step)
+		copy(grown, data)
+		data = grown
+		if _, err := io.ReadFull(p.r, data[have:]); err != nil {
+			return packet{}, early(err)
 		}
 	}
-	return nil
+	return packet{p.code, data, false}, p.makeRoom(0)
+}
+
+func (p *packetReader) makeRoom(n int) error {
+	if p.room == nil {
+		return nil
+	}
+	return p.room(n)
 }
 
 // appendPacket appends one packet whose data is the parts.

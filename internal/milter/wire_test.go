@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"strings"
 	"testing"
 	"testing/iotest"
 )
@@ -19,25 +20,52 @@ func raw(code byte, data string) string {
 
 func TestPacketsAreRead(t *testing.T) {
 	long := string(bytes.Repeat([]byte("x"), maxPacket-1))
-	stream := raw('M', "<a@b>\x00") + raw('N', "") + raw('B', long) + raw('Q', "")
+	stream := raw('M', "<a@b>\x00") + raw('L', long) + raw('N', "") + raw('B', long) + raw('E', long) + raw('Q', "")
 	for name, r := range map[string]io.Reader{
 		"at once": bytes.NewReader([]byte(stream)), "octet by octet": iotest.OneByteReader(bytes.NewReader([]byte(stream))),
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newPacketReader(r)
-			for _, want := range []struct{ code, data string }{{"M", "<a@b>\x00"}, {"N", ""}, {"B", long}, {"Q", ""}} {
-				got, err := p.next()
-				if err != nil || string(got.code) != want.code || string(got.data) != want.data {
-					t.Fatalf("%q of %d octets, %v", got.code, len(got.data), err)
+			var w windows
+			p := newPacketReader(r, &w)
+			for _, want := range []struct{ code, data string }{{"M", "<a@b>\x00"}, {"L", long}, {"N", ""}, {"B", long}, {"E", long}, {"Q", ""}} {
+				code, data, err := whole(p)
+				if err != nil || code != want.code || data != want.data {
+					t.Fatalf("%q of %d octets, %v", code, len(data), err)
 				}
-			}
-			if cap(p.buf) > keepBuffer {
-				t.Errorf("a buffer of %d octets is kept", cap(p.buf))
 			}
 			if _, err := p.next(); !errors.Is(err, io.EOF) {
 				t.Errorf("at the end: %v", err)
 			}
+			if w.lent != 0 {
+				t.Errorf("%d windows are lent after the end", w.lent)
+			}
 		})
+	}
+}
+
+// whole reads a packet and puts its pieces together.
+func whole(p *packetReader) (code, data string, err error) {
+	var text strings.Builder
+	for {
+		got, err := p.next()
+		if err != nil {
+			return "", "", err
+		}
+		text.Write(got.data)
+		if !got.more {
+			return string(got.code), text.String(), nil
+		}
+	}
+}
+
+func TestABodyPassesWithoutAWindow(t *testing.T) {
+	body := strings.Repeat("x", 3*smallBuffer+1)
+	w := windows{lent: maxWindows}
+	p := newPacketReader(strings.NewReader(raw('B', body)+raw('E', "")), &w)
+	for _, want := range []struct{ code, data string }{{"B", body}, {"E", ""}} {
+		if code, data, err := whole(p); err != nil || code != want.code || data != want.data {
+			t.Fatalf("%q of %d octets, %v", code, len(data), err)
+		}
 	}
 }
 
@@ -54,7 +82,7 @@ func TestBadPacketsAreErrors(t *testing.T) {
 		"an end inside of data": {"\x00\x00\x00\x05Bxx", io.ErrUnexpectedEOF},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := newPacketReader(bytes.NewReader([]byte(tt.stream))).next(); !errors.Is(err, tt.want) {
+			if _, err := newPacketReader(bytes.NewReader([]byte(tt.stream)), &windows{}).next(); !errors.Is(err, tt.want) {
 				t.Errorf("error: %v, want %v", err, tt.want)
 			}
 		})
@@ -62,12 +90,14 @@ func TestBadPacketsAreErrors(t *testing.T) {
 }
 
 func TestALengthIsNotBelievedBeforeItsOctetsArrive(t *testing.T) {
-	p := newPacketReader(io.MultiReader(bytes.NewReader([]byte("\x00\x04\x00\x00B")), iotest.ErrReader(io.ErrUnexpectedEOF)))
+	p := newPacketReader(io.MultiReader(strings.NewReader("\x00\x04\x00\x00L"), iotest.ErrReader(io.ErrUnexpectedEOF)), &windows{})
+	most := 0
+	p.room = func(n int) error { most = max(most, n); return nil }
 	if _, err := p.next(); err == nil {
 		t.Fatal("no error")
 	}
-	if cap(p.buf) > growth {
-		t.Errorf("%d octets were made ready for 1 that came", cap(p.buf))
+	if most > growth {
+		t.Errorf("%d octets were made ready for 1 that came", most)
 	}
 }
 
@@ -87,6 +117,7 @@ func TestConnectIsRead(t *testing.T) {
 		{name: "no address", data: "h\x004\x00\x19", problem: "end"},
 		{name: "an address without end", data: "h\x004\x00\x19192.0.2.1", problem: "end"},
 		{name: "an address that is none", data: "h\x004\x00\x19x\x00", problem: "none"},
+		{name: "a host without measure", data: strings.Repeat("h", maxWord+1) + "\x00U", problem: "octets"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -94,8 +125,11 @@ func TestConnectIsRead(t *testing.T) {
 			if (err != nil) != (tt.problem != "") || err != nil && !errors.Is(err, errMalformed) {
 				t.Fatalf("error: %v", err)
 			}
-			want, _ := netip.ParseAddr(tt.want)
-			if got != want {
+			if err != nil {
+				return
+			}
+			addr, _ := netip.ParseAddr(tt.want)
+			if want := (client{"h", addr}); got != want {
 				t.Errorf("got %v", got)
 			}
 		})
@@ -104,18 +138,20 @@ func TestConnectIsRead(t *testing.T) {
 
 func TestMailIsRead(t *testing.T) {
 	for data, want := range map[string]envelope{
-		"<a@b>\x00":                       {},
+		"<a@b>\x00":                       {sender: "a@b"},
 		"<>\x00":                          {nullSender: true},
 		"\x00":                            {nullSender: true},
-		"<a@b>\x00SIZE=3\x00SMTPUTF8\x00": {smtputf8: true},
+		"<a@b>\x00SIZE=3\x00SMTPUTF8\x00": {sender: "a@b", smtputf8: true},
 		"<>\x00smtputf8\x00":              {nullSender: true, smtputf8: true},
 	} {
 		if got, err := parseMail([]byte(data)); err != nil || got != want {
 			t.Errorf("%q: %+v %v", data, got, err)
 		}
 	}
-	if _, err := parseMail([]byte("<a@b>")); !errors.Is(err, errMalformed) {
-		t.Errorf("a path without end: %v", err)
+	for name, data := range map[string]string{"a path without end": "<a@b>", "a path without measure": strings.Repeat("a", maxWord+1) + "\x00"} {
+		if _, err := parseMail([]byte(data)); !errors.Is(err, errMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -153,6 +189,9 @@ func TestMacrosAreKeptByStage(t *testing.T) {
 	if err := m.set(make([]byte, maxMacros+1)); !errors.Is(err, errMalformed) {
 		t.Errorf("too many macros: %v", err)
 	}
+	if err := m.set([]byte("Mi\x00" + strings.Repeat("Q", maxWord+1) + "\x00")); !errors.Is(err, errMalformed) {
+		t.Errorf("a macro too long: %v", err)
+	}
 	m.endMessage()
 	if m.get("i", cmdEnd, cmdMail) != "" || m.get("j", cmdConnect) != "mx" {
 		t.Errorf("after a message: %v", m)
@@ -170,13 +209,13 @@ func TestNegotiationRefusesWhatCannotSign(t *testing.T) {
 		want error
 	}{
 		"version 1":            {offer(1, 0xff), errOldVersion},
-		"no fields to add":     {offer(6, 0x1fe), errNoHeaders},
+		"no fields to add":     {offer(6, 0x1fe), errNotAllowed},
 		"too short":            {offer(6, 1)[:11], errMalformed},
 		"nothing":              {nil, errMalformed},
 		"what 8.17 adds to it": {append(offer(6, 0x1ff), "\x00\x00\x00\x00j _\x00"...), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, _, err := negotiate(tt.data); !errors.Is(err, tt.want) {
+			if _, _, err := (&signer{}).terms().negotiate(tt.data); !errors.Is(err, tt.want) {
 				t.Errorf("error: %v, want %v", err, tt.want)
 			}
 		})

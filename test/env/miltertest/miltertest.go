@@ -11,7 +11,6 @@ package miltertest
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -52,6 +51,8 @@ type Reply struct {
 	Text string
 	// Inserted are the fields that the milter added, as they would be written, from top to bottom.
 	Inserted []string
+	// Quarantined is why the message is held, empty if it is not.
+	Quarantined string
 }
 
 // Code is the SMTP reply code, 250 if the message goes on its way.
@@ -341,60 +342,6 @@ func (c *Conn) Header(name, value string) error {
 		value = strings.TrimPrefix(value, " ")
 	}
 	return c.Command('L', []byte(name+"\x00"+value+"\x00"))
-}
-
-// End sends the end of a message and applies what the milter asks for.
-func (c *Conn) End(fields []Field, body []byte) (Reply, []byte, error) {
-	if err := c.Write('E', nil); err != nil {
-		return Reply{}, nil, err
-	}
-	var reply Reply
-	for {
-		code, data, err := c.Read()
-		if err != nil {
-			return Reply{}, nil, fmt.Errorf("no answer to the end of the message: %w", err)
-		}
-		switch code {
-		case 'p': // Progress.
-		case 'i':
-			if fields, err = c.insert(&reply, fields, data); err != nil {
-				return Reply{}, nil, err
-			}
-		case 'c', 'a':
-			reply.Accepted = true
-			return reply, join(fields, body), nil
-		case 't':
-			reply.Text = "451 4.7.1 Service unavailable - try again later"
-			return reply, nil, nil
-		case 'r':
-			reply.Text = "550 5.7.1 Command rejected"
-			return reply, nil, nil
-		case 'y':
-			reply.Text = string(bytes.TrimSuffix(data, []byte{0}))
-			return reply, nil, nil
-		default:
-			return Reply{}, nil, fmt.Errorf("the milter answered %q, which was not negotiated", code)
-		}
-	}
-}
-
-// insert does what Postfix does for SMFIR_INSHEADER.
-func (c *Conn) insert(reply *Reply, fields []Field, data []byte) ([]Field, error) {
-	if len(data) < 4 {
-		return nil, errors.New("a header field to insert has no index")
-	}
-	index := min(int(binary.BigEndian.Uint32(data)), len(fields))
-	name, rest, found := strings.Cut(string(data[4:]), "\x00")
-	value, ended := strings.CutSuffix(rest, "\x00")
-	if !found || !ended || strings.ContainsAny(value, "\r\x00") {
-		return nil, fmt.Errorf("a header field to insert is malformed: %q", data)
-	}
-	if c.Protocol&HeaderLeadSpace == 0 {
-		value = " " + value
-	}
-	f := Field{name, strings.ReplaceAll(value, "\n", "\r\n")}
-	reply.Inserted = slices.Insert(reply.Inserted, 0, f.Name+":"+f.Value)
-	return slices.Insert(slices.Clone(fields), index, f), nil
 }
 
 // Abort ends a message without an end.
