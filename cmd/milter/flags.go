@@ -26,6 +26,9 @@ import (
 
 // options are the flags as they were given.
 type options struct {
+	config string
+	from   origins
+
 	sign       []string
 	socketMode string
 	keys       []string
@@ -42,6 +45,7 @@ type options struct {
 	idleTimeout     time.Duration
 	shutdownTimeout time.Duration
 	maxConnections  int
+	memory          int
 	logLevel        string
 }
 
@@ -75,7 +79,7 @@ func newCommand(stdout, stderr io.Writer) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.start(cmd.Context(), stdout, stderr)
+			return o.start(cmd.Context(), cmd.Flags(), stdout, stderr)
 		},
 	}
 	cmd.SetOut(stdout)
@@ -87,6 +91,7 @@ func newCommand(stdout, stderr io.Writer) *cobra.Command {
 
 func (o *options) flags(f *pflag.FlagSet) {
 	f.SortFlags = false
+	f.StringVar(&o.config, "config", "", "YAML file of the settings below, by their names without dashes; the command line comes first")
 	f.StringArrayVar(&o.sign, "sign", nil, "signing listener, unix:/path or tcp:host:port; may be given several times")
 	f.StringArrayVar(&o.keys, "keys", nil, "directory that a signing Secret is mounted as; may be given several times")
 	f.StringVar(&o.socketMode, "socket-mode", "0660", "access mode of Unix sockets")
@@ -101,6 +106,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.DurationVar(&o.idleTimeout, "idle-timeout", 2*time.Hour, "how long the MTA may be silent on a connection")
 	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 25*time.Second, "how long messages on their way may take to end after SIGTERM")
 	f.IntVar(&o.maxConnections, "max-connections", 1024, "how many connections of the MTA may be open")
+	f.IntVar(&o.memory, "memory", 16, "how many MiB connections may keep of headers together; beyond it, the one that has kept some for longest is closed")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 }
 
@@ -124,9 +130,9 @@ func (o *options) settle() (settings, error) {
 		l, err := parseListen(text)
 		switch {
 		case err != nil:
-			fail("--sign %s: %w", text, err)
+			fail("%s %s: %w", o.from.name("sign"), text, err)
 		case slices.Contains(s.listeners, l):
-			fail("--sign %s is given twice", text)
+			fail("%s %s is given twice", o.from.name("sign"), text)
 		default:
 			s.listeners = append(s.listeners, l)
 		}
@@ -139,16 +145,16 @@ func (o *options) settle() (settings, error) {
 	}
 	for i, dir := range o.keys {
 		if slices.ContainsFunc(o.keys[:i], func(other string) bool { return filepath.Clean(other) == filepath.Clean(dir) }) {
-			fail("--keys %s is given twice", dir)
+			fail("%s %s is given twice", o.from.name("keys"), dir)
 		}
 	}
 	mode, err := strconv.ParseUint(o.socketMode, 8, 9)
 	if err != nil {
-		fail("--socket-mode %s: want octal digits, such as 0660", o.socketMode)
+		fail("%s %s: want octal digits, such as 0660", o.from.name("socket-mode"), o.socketMode)
 	}
 	s.socketMode = fs.FileMode(mode)
 	if err := s.level.UnmarshalText([]byte(o.logLevel)); err != nil {
-		fail("--log-level %s: want debug, info, warn or error", o.logLevel)
+		fail("%s %s: want debug, info, warn or error", o.from.name("log-level"), o.logLevel)
 	}
 	s.policy, err = o.parsePolicy()
 	return s, errors.Join(append(errs, err, o.checkNumbers())...)
@@ -163,18 +169,23 @@ func (o *options) checkNumbers() error {
 		{"deadline", o.deadline}, {"rescan", o.rescan}, {"idle-timeout", o.idleTimeout}, {"shutdown-timeout", o.shutdownTimeout},
 	} {
 		if d.value <= 0 {
-			errs = append(errs, fmt.Errorf("--%s %s: want more than 0", d.name, d.value))
+			errs = append(errs, fmt.Errorf("%s %s: want more than 0", o.from.name(d.name), d.value))
 		}
 	}
 	if o.expiry != 0 && o.expiry < minExpiry {
-		errs = append(errs, fmt.Errorf("--expiry %s: want 0 or at least %s, since mail waits in queues for days", o.expiry, minExpiry))
+		errs = append(errs, fmt.Errorf("%s %s: want 0 or at least %s, since mail waits in queues for days", o.from.name("expiry"), o.expiry, minExpiry))
 	}
-	if o.maxConnections < 1 {
-		errs = append(errs, fmt.Errorf("--max-connections %d: want at least 1", o.maxConnections))
+	for _, n := range []struct {
+		name         string
+		value, least int
+	}{{"max-connections", o.maxConnections, 1}, {"memory", o.memory, 2}} {
+		if n.value < n.least {
+			errs = append(errs, fmt.Errorf("%s %d: want at least %d", o.from.name(n.name), n.value, n.least))
+		}
 	}
 	if o.http != "" {
 		if _, _, err := net.SplitHostPort(o.http); err != nil {
-			errs = append(errs, fmt.Errorf("--http %s: want host:port or :port", o.http))
+			errs = append(errs, fmt.Errorf("%s %s: want host:port or :port", o.from.name("http"), o.http))
 		}
 	}
 	return errors.Join(errs...)
@@ -186,11 +197,11 @@ func (o *options) parsePolicy() (milter.Policy, error) {
 	for _, name := range slices.Sorted(maps.Keys(o.policy)) {
 		action := milter.Action(o.policy[name])
 		if !slices.Contains(milter.PolicyReasons(), milter.Reason(name)) {
-			errs = append(errs, fmt.Errorf("--policy %s: no such reason; want one of %s", name, joinReasons()))
+			errs = append(errs, fmt.Errorf("%s %s: no such reason; want one of %s", o.from.name("policy"), name, joinReasons()))
 			continue
 		}
 		if action != milter.Accept && action != milter.Tempfail && action != milter.Reject {
-			errs = append(errs, fmt.Errorf("--policy %s=%s: want accept, tempfail or reject", name, action))
+			errs = append(errs, fmt.Errorf("%s %s=%s: want accept, tempfail or reject", o.from.name("policy"), name, action))
 			continue
 		}
 		p.Actions[milter.Reason(name)] = action
@@ -200,7 +211,7 @@ func (o *options) parsePolicy() (milter.Policy, error) {
 	case "accept":
 		p.AcceptFailures = true
 	default:
-		errs = append(errs, fmt.Errorf("--on-failure %s: want tempfail or accept", o.onFailure))
+		errs = append(errs, fmt.Errorf("%s %s: want tempfail or accept", o.from.name("on-failure"), o.onFailure))
 	}
 	return p, errors.Join(errs...)
 }
@@ -214,7 +225,13 @@ func joinReasons() string {
 }
 
 // start checks the flags and does what they ask for.
-func (o *options) start(ctx context.Context, stdout, stderr io.Writer) error {
+func (o *options) start(ctx context.Context, flags *pflag.FlagSet, stdout, stderr io.Writer) error {
+	if o.config != "" {
+		var err error
+		if o.from, err = loadConfig(o.config, flags); err != nil {
+			return err
+		}
+	}
 	s, err := o.settle()
 	if err != nil {
 		return err
