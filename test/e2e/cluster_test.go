@@ -9,55 +9,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
-	"github.com/maildomain-operator/maildomain-operator/test/env/kubelet"
+	"github.com/maildomain-operator/maildomain-operator/test/env/site"
 )
-
-// signingSecret is the Secret that the milter mounts: all domains of the namespace share it.
-const signingSecret = "mail-signing"
-
-// apply writes the objects of a manifest, as `kubectl apply --server-side` does.
-func (e *environment) apply(ctx context.Context, manifest string) error {
-	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(manifest), 4096)
-	for {
-		o := &unstructured.Unstructured{}
-		err := decoder.Decode(o)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("%w in manifest:\n%s", err, manifest)
-		}
-		if len(o.Object) == 0 {
-			continue
-		}
-		if err := e.Apply(ctx, client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("kubectl"), client.ForceOwnership); err != nil {
-			return err
-		}
-	}
-}
 
 // kubectlApply applies a manifest of a story and shows it.
 func (e *environment) kubectlApply(t *testing.T, manifest string) {
 	t.Helper()
 	e.tell(t, "$ kubectl apply --server-side -f - <<EOF\n%sEOF", manifest)
-	if err := e.apply(t.Context(), manifest); err != nil {
+	if err := e.ApplyManifest(t.Context(), manifest); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -86,7 +56,7 @@ func (e *environment) await(t *testing.T, o client.Object, what string, is func(
 		return nil
 	})
 	if err != nil {
-		t.Fatalf("%T %s never came to be %s: %v\n%s\nthe manager's last lines:\n%s", o, o.GetName(), what, err, describe(o), e.manager.Tail(20))
+		t.Fatalf("%T %s never came to be %s: %v\n%s\nthe manager's last lines:\n%s", o, o.GetName(), what, err, describe(o), e.Manager.Tail(20))
 	}
 }
 
@@ -196,49 +166,7 @@ func (e *environment) event(t *testing.T, o client.Object, reasons ...string) {
 	e.tell(t, "event of %s: %s", o.GetName(), found)
 }
 
-// startMirror does what kubelet does with the milter's volume, but at once.
-func (e *environment) startMirror() {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() {
-		// The files belong to the milter's user, as with fsGroup. This id is the thread's, which ends with the goroutine.
-		runtime.LockOSThread()
-		if err := syscall.Setfsuid(nobody); err != nil {
-			done <- err
-			return
-		}
-		done <- kubelet.Mirror(ctx, e, namespace, signingSecret, e.keys, 100*time.Millisecond)
-	}()
-	e.stopMirror = func() error { cancel(); return <-done }
-}
-
-// healthy asks a health endpoint.
-func healthy(ctx context.Context, url string) error {
-	_, err := httpGet(ctx, url)
-	return err
-}
-
 // milterKeys is what the milter says it holds.
 func (e *environment) milterKeys(ctx context.Context) (string, error) {
-	return httpGet(ctx, "http://127.0.0.1:8085/keys")
-}
-
-func httpGet(ctx context.Context, url string) (string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return "", err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return "", err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-	if err != nil {
-		return "", err
-	}
-	if response.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s: %s: %s", url, response.Status, text)
-	}
-	return string(text), nil
+	return site.Get(ctx, site.MilterURL+"/keys")
 }

@@ -45,7 +45,7 @@ func TestACorpusOfOddMessagesIsSignedAndEveryVerifierAgrees(t *testing.T) {
 	defer cancel()
 
 	random := oddity{rand.New(rand.NewPCG(2026, 8))}
-	milter, err := miltertest.Dial(ctx, "unix:"+e.socket, miltertest.Options{})
+	milter, err := miltertest.Dial(ctx, "unix:"+e.Socket, miltertest.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/maildomain-operator/maildomain-operator/test/env/bind"
 	"github.com/maildomain-operator/maildomain-operator/test/env/netns"
+	"github.com/maildomain-operator/maildomain-operator/test/env/site"
 )
 
 func TestMain(m *testing.M) {
@@ -34,11 +35,10 @@ func TestMain(m *testing.M) {
 			code = max(code, 1)
 		}
 		if world.dir != "" {
-			world.clean()
 			fmt.Println("transcript and logs:", world.dir)
 		}
 		return code
-	}, bind.Resolver, append(bind.Addresses(), smtpd.Addr(), sink.Addr())...))
+	}, bind.Resolver, site.Addresses()...))
 }
 
 // world is what all stories share; get starts it.

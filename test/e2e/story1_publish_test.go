@@ -15,6 +15,7 @@ import (
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/test/env/bind"
+	"github.com/maildomain-operator/maildomain-operator/test/env/site"
 )
 
 // acme is the domain of the stories about mail.
@@ -81,7 +82,7 @@ func readyAcme(t *testing.T) (*environment, *v1alpha1.MailDomain) {
 		acmeZone.before = before
 		e.kubectlApply(t, acmeManifest)
 	})
-	d := e.mailDomain(t, namespace, "acme", "Ready and signing", func(d *v1alpha1.MailDomain) bool {
+	d := e.mailDomain(t, site.Namespace, "acme", "Ready and signing", func(d *v1alpha1.MailDomain) bool {
 		return ready(d) && signs(d, v1alpha1.AlgorithmRSA, v1alpha1.AlgorithmEd25519) && atRest(d) && len(d.Status.Keys) == 4
 	})
 	e.tell(t, "$ kubectl -n mail describe maildomain acme\n%s", describe(d))

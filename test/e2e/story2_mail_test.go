@@ -16,6 +16,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/test/env/bind"
 	"github.com/maildomain-operator/maildomain-operator/test/env/postfix"
 	"github.com/maildomain-operator/maildomain-operator/test/env/process"
+	"github.com/maildomain-operator/maildomain-operator/test/env/site"
 	"github.com/maildomain-operator/maildomain-operator/test/env/verifiers"
 )
 
@@ -32,7 +33,7 @@ func TestMailThroughPostfixIsSignedAndEveryVerifierAgrees(t *testing.T) {
 	e.judge(t, swaks.Message, verifiers.Pass)
 
 	e.run(t, "smtp-source", "postfix", "-c", "-s", "4", "-m", "12", "-l", "6000", "-S", "Hello from smtp-source",
-		"-f", "user@"+acme, "-t", "friend@elsewhere.example", smtpd.String())
+		"-f", "user@"+acme, "-t", "friend@elsewhere.example", site.SMTPD.String())
 	many := e.arrived(t, 12)
 	for i, d := range many {
 		if i == 0 {
@@ -58,7 +59,7 @@ func TestSendmailAndBouncesAreSignedToo(t *testing.T) {
 	e, _ := readyAcme(t)
 	e.milterHasKeys(t)
 
-	out, err := e.mta.Sendmail(t.Context(), "From: cron@acme.example\nTo: friend@elsewhere.example\nSubject: Hello from sendmail\n\n.\nA dot was a line.\n",
+	out, err := e.MTA.Sendmail(t.Context(), "From: cron@acme.example\nTo: friend@elsewhere.example\nSubject: Hello from sendmail\n\n.\nA dot was a line.\n",
 		"-i", "-f", "cron@acme.example", "friend@elsewhere.example")
 	if err != nil {
 		t.Fatal(err, out)
@@ -68,7 +69,7 @@ func TestSendmailAndBouncesAreSignedToo(t *testing.T) {
 	e.tell(t, "%s%s", d.Envelope, unix(d.Message))
 	e.judge(t, d.Message, verifiers.Pass)
 
-	e.run(t, "swaks", "swaks", "--silent", "2", "--server", smtpd.Addr().String(), "--from", "user@acme.example", "--to", "nobody@nowhere.example", "--header", "Subject: To nobody")
+	e.run(t, "swaks", "swaks", "--silent", "2", "--server", site.SMTPD.Addr().String(), "--from", "user@acme.example", "--to", "nobody@nowhere.example", "--header", "Subject: To nobody")
 	d = e.arrived(t, 1)[0]
 	e.tell(t, "the bounce:\n%s%s", d.Envelope, unix(d.Message))
 	if !strings.Contains(d.Envelope, "X-Mail-Args: <>") || !bytes.Contains(d.Message, []byte("Undelivered Mail")) {
@@ -81,7 +82,7 @@ func TestSendmailAndBouncesAreSignedToo(t *testing.T) {
 func (e *environment) milterHasKeys(t *testing.T) {
 	t.Helper()
 	err := eventually(t.Context(), func(ctx context.Context) error {
-		if err := healthy(ctx, "http://127.0.0.1:8085/readyz"); err != nil {
+		if err := site.Healthy(ctx, site.MilterURL+"/readyz"); err != nil {
 			return err
 		}
 		keys, err := e.milterKeys(ctx)
@@ -94,14 +95,14 @@ func (e *environment) milterHasKeys(t *testing.T) {
 		return nil
 	})
 	if err != nil {
-		t.Fatalf("%v\n%s", err, e.milter.Tail(10))
+		t.Fatalf("%v\n%s", err, e.Milter.Tail(10))
 	}
 }
 
 // swaks sends a message as user@acme.example.
 func (e *environment) swaks(t *testing.T, subject, body string) {
 	t.Helper()
-	e.run(t, "swaks", "swaks", "--silent", "2", "--server", smtpd.Addr().String(), "--from", "user@"+acme, "--to", "friend@elsewhere.example",
+	e.run(t, "swaks", "swaks", "--silent", "2", "--server", site.SMTPD.Addr().String(), "--from", "user@"+acme, "--to", "friend@elsewhere.example",
 		"--header", "Subject: "+subject, "--body", body)
 }
 
@@ -124,9 +125,9 @@ func (e *environment) arrived(t *testing.T, count int) []postfix.Delivery {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	deliveries, err := e.sink.Wait(ctx, count)
+	deliveries, err := e.Sink.Wait(ctx, count)
 	if err != nil || len(deliveries) != count {
-		t.Fatalf("%d messages, not %d: %v\n%s", len(deliveries), count, err, e.mta.Log())
+		t.Fatalf("%d messages, not %d: %v\n%s", len(deliveries), count, err, e.MTA.Log())
 	}
 	return deliveries
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/maildomain-operator/maildomain-operator/test/env/process"
+	"github.com/maildomain-operator/maildomain-operator/test/env/site"
 	"github.com/maildomain-operator/maildomain-operator/test/env/verifiers"
 )
 
@@ -25,18 +26,18 @@ func TestNothingLeavesUnsignedWhileTheMilterIsDead(t *testing.T) {
 	e, _ := readyAcme(t)
 	e.milterHasKeys(t)
 
-	e.tell(t, "$ kill -9 %d   (the milter)", e.milter.PID())
-	e.milter.Kill()
+	e.tell(t, "$ kill -9 %d   (the milter)", e.Milter.PID())
+	e.Milter.Kill()
 	e.refused(t, "451 ")
-	if out, err := e.mta.Sendmail(t.Context(), "From: cron@acme.example\nTo: friend@elsewhere.example\nSubject: Written while the milter was dead\n\nHello.\n",
+	if out, err := e.MTA.Sendmail(t.Context(), "From: cron@acme.example\nTo: friend@elsewhere.example\nSubject: Written while the milter was dead\n\nHello.\n",
 		"-i", "-f", "cron@acme.example", "friend@elsewhere.example"); err != nil {
 		t.Fatal(err, out)
 	}
 	e.tell(t, "$ sendmail -i -f cron@acme.example friend@elsewhere.example")
 	// It was offered to the milter, and waits: pickup says so in its log.
 	err := eventually(t.Context(), func(context.Context) error {
-		if !strings.Contains(e.mta.Log(), "connect to Milter service unix:"+e.socket) {
-			return errors.New("Postfix has not missed the milter yet:\n" + e.mta.Log())
+		if !strings.Contains(e.MTA.Log(), "connect to Milter service unix:"+e.Socket) {
+			return errors.New("Postfix has not missed the milter yet:\n" + e.MTA.Log())
 		}
 		return nil
 	})
@@ -45,12 +46,12 @@ func TestNothingLeavesUnsignedWhileTheMilterIsDead(t *testing.T) {
 	}
 	e.nothingArrived(t)
 
-	if err := e.startMilter(t.Context()); err != nil {
+	if err := e.StartMilter(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	e.tell(t, "the milter is back: pid %d", e.milter.PID())
+	e.tell(t, "the milter is back: pid %d", e.Milter.PID())
 	e.milterHasKeys(t)
-	if err := e.mta.Flush(t.Context()); err != nil {
+	if err := e.MTA.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	d := e.arrived(t, 1)[0]
@@ -66,17 +67,17 @@ func TestMailWaitsWhileTheKeyTreeIsMissing(t *testing.T) {
 	e, _ := readyAcme(t)
 	e.milterHasKeys(t)
 
-	if err := e.stopMirror(); err != nil {
+	if err := e.StopMirror(); err != nil {
 		t.Fatal(err)
 	}
-	gone := e.keys + ".gone"
-	if err := os.Rename(e.keys, gone); err != nil {
+	gone := e.Keys + ".gone"
+	if err := os.Rename(e.Keys, gone); err != nil {
 		t.Fatal(err)
 	}
-	e.tell(t, "$ mv %s %s", e.keys, gone)
+	e.tell(t, "$ mv %s %s", e.Keys, gone)
 	var why error
 	err := eventually(t.Context(), func(ctx context.Context) error {
-		if why = healthy(ctx, "http://127.0.0.1:8085/readyz"); why == nil {
+		if why = site.Healthy(ctx, site.MilterURL+"/readyz"); why == nil {
 			return errors.New("the milter is ready without keys")
 		}
 		return nil
@@ -88,10 +89,10 @@ func TestMailWaitsWhileTheKeyTreeIsMissing(t *testing.T) {
 	e.refused(t, "451 4.7.0 ")
 	e.nothingArrived(t)
 
-	if err := os.Rename(gone, e.keys); err != nil {
+	if err := os.Rename(gone, e.Keys); err != nil {
 		t.Fatal(err)
 	}
-	e.startMirror()
+	e.StartMirror()
 	e.milterHasKeys(t)
 	e.swaks(t, "The keys are back", "And so is the mail.")
 	e.judge(t, e.arrived(t, 1)[0].Message, verifiers.Pass)
@@ -104,9 +105,9 @@ func (e *environment) refused(t *testing.T, reply string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), swaks, "--server", smtpd.Addr().String(), "--from", "user@"+acme, "--to", "friend@elsewhere.example",
+	out, err := exec.CommandContext(t.Context(), swaks, "--server", site.SMTPD.Addr().String(), "--from", "user@"+acme, "--to", "friend@elsewhere.example",
 		"--header", "Subject: This must not arrive").CombinedOutput()
-	e.tell(t, "$ swaks --server %s --from user@%s --to friend@elsewhere.example\n%s", smtpd.Addr(), acme, out)
+	e.tell(t, "$ swaks --server %s --from user@%s --to friend@elsewhere.example\n%s", site.SMTPD.Addr(), acme, out)
 	if err == nil {
 		t.Error("Postfix took the message")
 	}
@@ -118,12 +119,12 @@ func (e *environment) refused(t *testing.T, reply string) {
 // nothingArrived looks at smtp-sink. What arrived later would be taken for the story's next message, which it is not, and fail there.
 func (e *environment) nothingArrived(t *testing.T) {
 	t.Helper()
-	queue, err := e.mta.Queue(t.Context())
+	queue, err := e.MTA.Queue(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	e.tell(t, "$ postqueue -p\n%s", queue)
-	deliveries, err := e.sink.Take()
+	deliveries, err := e.Sink.Take()
 	if err != nil {
 		t.Fatal(err)
 	}

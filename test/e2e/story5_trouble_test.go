@@ -68,25 +68,25 @@ var troubles = map[string]trouble{
 			s.ask(e, dmarcQuarantine)
 		},
 		condition: v1alpha1.ConditionProviderReady, reasons: []string{v1alpha1.ReasonInvalidCredentials}, provider: true,
-		mend: func(e *environment, s *scene) { s.provide(e, bind.Primary, e.dns.Secret) },
+		mend: func(e *environment, s *scene) { s.provide(e, bind.Primary, e.DNS.Secret) },
 	},
 	"the server does not have the zone": {
 		zone: "moved.example", sections: dmarcNone,
 		begin: func(e *environment, s *scene) {
-			s.provide(e, bind.TLDServer, e.dns.Secret)
+			s.provide(e, bind.TLDServer, e.DNS.Secret)
 			s.ask(e, dmarcQuarantine)
 		},
 		condition: v1alpha1.ConditionProviderReady, reasons: []string{v1alpha1.ReasonZoneNotFound}, provider: true,
-		mend: func(e *environment, s *scene) { s.provide(e, bind.Primary, e.dns.Secret) },
+		mend: func(e *environment, s *scene) { s.provide(e, bind.Primary, e.DNS.Secret) },
 	},
 	"the server cannot be reached": {
 		zone: "unreachable.example", sections: dmarcNone,
 		begin: func(e *environment, s *scene) {
-			s.provide(e, nobodyListens, e.dns.Secret)
+			s.provide(e, nobodyListens, e.DNS.Secret)
 			s.ask(e, dmarcQuarantine)
 		},
 		condition: v1alpha1.ConditionProviderReady, reasons: []string{v1alpha1.ReasonServerUnreachable}, provider: true,
-		mend: func(e *environment, s *scene) { s.provide(e, bind.Primary, e.dns.Secret) },
+		mend: func(e *environment, s *scene) { s.provide(e, bind.Primary, e.DNS.Secret) },
 	},
 	"somebody's DMARC record stands at our name": {
 		zone:    "dmarc.example",
@@ -154,7 +154,7 @@ func TestTroubleIsSaidAndNothingThatWasLiveChanges(t *testing.T) {
 	for what, c := range troubles {
 		s := &scene{trouble: c, t: t, name: strings.TrimSuffix(c.zone, ".example")}
 		scenes[what] = s
-		s.provide(e, bind.Primary, e.dns.Secret)
+		s.provide(e, bind.Primary, e.DNS.Secret)
 		s.ask(e, c.sections)
 	}
 	for _, s := range scenes {
@@ -270,7 +270,7 @@ func atRest(d *v1alpha1.MailDomain) bool {
 
 func (s *scene) provide(e *environment, server netip.Addr, tsig string) {
 	s.t.Helper()
-	if err := e.provider(s.t.Context(), troubleNamespace, s.name, server, tsig, s.zone); err != nil {
+	if err := e.Provider(s.t.Context(), troubleNamespace, s.name, server, tsig, s.zone); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -287,7 +287,7 @@ func (s *scene) lookAgain(e *environment) {
 
 func (s *scene) ask(e *environment, sections string) {
 	s.t.Helper()
-	err := e.apply(s.t.Context(), fmt.Sprintf(`apiVersion: maildomain.dev/v1alpha1
+	err := e.ApplyManifest(s.t.Context(), fmt.Sprintf(`apiVersion: maildomain.dev/v1alpha1
 kind: MailDomain
 metadata: {name: %s, namespace: %s}
 spec:
@@ -305,7 +305,7 @@ func (s *scene) edit(e *environment, lines ...string) {
 	e.tell(s.t, "$ nsupdate -k person.key\n%s", strings.Join(lines, "\n"))
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
-	if err := e.dns.Edit(ctx, s.zone, lines...); err != nil {
+	if err := e.DNS.Edit(ctx, s.zone, lines...); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -65,17 +65,17 @@ func TestTenDomainsComeUpThroughAStormOfKills(t *testing.T) {
 		}
 		before[zone] = records
 	}
-	if err := e.provider(t.Context(), stormNamespace, "bind", bind.Primary, e.dns.Secret); err != nil {
+	if err := e.Provider(t.Context(), stormNamespace, "bind", bind.Primary, e.DNS.Secret); err != nil {
 		t.Fatal(err)
 	}
 
 	seed := uint64(time.Now().UnixNano())
 	e.tell(t, "seed %d", seed)
 	e.storm(t, rand.New(rand.NewPCG(seed, 0)))
-	if err := e.startManager(t.Context()); err != nil {
+	if err := e.StartManager(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	e.tell(t, "the manager lives: pid %d", e.manager.PID())
+	e.tell(t, "the manager lives: pid %d", e.Manager.PID())
 
 	var domains []*v1alpha1.MailDomain
 	for n := range stormDomains {
@@ -106,7 +106,7 @@ spec:
   spf: {mechanisms: [mx]}
   dmarc: {policy: None}
 `, n, stormNamespace, domain)
-			if err := e.apply(t.Context(), manifest); err != nil {
+			if err := e.ApplyManifest(t.Context(), manifest); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -116,15 +116,14 @@ spec:
 		} else {
 			e.live(t, life)
 		}
-		pids = append(pids, e.manager.PID())
-		e.manager.Kill()
-		var err error
-		if e.manager, err = e.launchManager(); err != nil {
+		pids = append(pids, e.Manager.PID())
+		e.Manager.Kill()
+		if err := e.LaunchManager(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	pids = append(pids, e.manager.PID())
-	e.manager.Kill()
+	pids = append(pids, e.Manager.PID())
+	e.Manager.Kill()
 	e.tell(t, "killed by SIGKILL: %v (%d managers, %d of them just after a write)", pids, len(pids), writes)
 	var keys v1alpha1.DKIMKeyList
 	if err := e.List(t.Context(), &keys, client.InNamespace(stormNamespace)); err != nil {
@@ -138,8 +137,8 @@ func (e *environment) live(t *testing.T, life time.Duration) {
 	t.Helper()
 	select {
 	case <-time.After(life):
-	case <-e.manager.Ended():
-		t.Fatalf("the manager ended by itself:\n%s", e.manager.Tail(30))
+	case <-e.Manager.Ended():
+		t.Fatalf("the manager ended by itself:\n%s", e.Manager.Tail(30))
 	}
 }
 

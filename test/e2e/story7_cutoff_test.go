@@ -25,7 +25,7 @@ const (
 // which is newer than what all objects remember, for that of a stranger.
 func TestAManagerThatDiesBetweenDNSAndStatusFindsItsOwnAgain(t *testing.T) {
 	e := get(t)
-	if err := e.provider(t.Context(), cutOffNamespace, "bind", bind.Primary, e.dns.Secret); err != nil {
+	if err := e.Provider(t.Context(), cutOffNamespace, "bind", bind.Primary, e.DNS.Secret); err != nil {
 		t.Fatal(err)
 	}
 	manifest := fmt.Sprintf(`apiVersion: maildomain.dev/v1alpha1
@@ -43,9 +43,9 @@ spec:
 	if e.afterWrite(t, []string{cutOff}, patience, 0) == 0 {
 		t.Fatal("BIND was never asked to write the key's record")
 	}
-	e.tell(t, "BIND took a write; $ kill -9 %d", e.manager.PID())
-	e.manager.Kill()
-	if err := e.startManager(t.Context()); err != nil {
+	e.tell(t, "BIND took a write; $ kill -9 %d", e.Manager.PID())
+	e.Manager.Kill()
+	if err := e.StartManager(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	d := e.mailDomain(t, cutOffNamespace, "cutoff", "Ready and signing", func(d *v1alpha1.MailDomain) bool {
