@@ -51,7 +51,7 @@ clean() {
 }
 
 # --- stubs, so that the imports below exist
-for dir in api/v1alpha1 controllers/{maildomain,dkimkey,dnsprovider,internal/place} internal/{dnsrecord,dkim,spf,dmarc,dnsplan,rotation,desired,readiness,grant,keysecret,dnsprovider,dnscheck,claim,keydir,mailauth,milter} test/gen cmd/manager; do
+for dir in api/v1alpha1 controllers/{maildomain,dkimkey,dnsprovider,internal/place} internal/{dnsrecord,dkim,spf,dmarc,dnsplan,rotation,desired,readiness,grant,keysecret,dnsprovider,dnscheck,claim,keydir,mailauth,milter,rsasign} test/gen cmd/manager; do
   put "$dir/doc.go" </dev/null
 done
 
@@ -86,9 +86,11 @@ forbidden @/internal/milter internal/mailauth
 forbidden @/internal/keydir internal/mailauth
 forbidden net/http internal/mailauth
 forbidden @/internal/mailauth internal/keydir
+forbidden @/internal/mailauth internal/rsasign
 for dir in internal/dnsprovider internal/dnscheck internal/claim controllers/maildomain controllers/dkimkey controllers/dnsprovider cmd/manager; do
   forbidden @/internal/milter $dir
   forbidden @/internal/mailauth $dir
+  forbidden @/internal/rsasign $dir
 done
 for dir in internal/dnscheck internal/milter controllers/maildomain controllers/dnsprovider cmd/manager test/gen; do
   forbidden github.com/libdns/libdns $dir

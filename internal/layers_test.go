@@ -80,10 +80,15 @@ var bands = []band{
 		mayUse:   []string{"internal/dkim", "internal/dnsrecord"},
 		never:    slices.Concat(kubernetes, network, libraries),
 	},
+	{
+		packages: []string{"internal/rsasign"},
+		mayUse:   []string{"internal/dkim", "internal/dnsrecord"},
+		never:    slices.Concat(kubernetes, network, libraries),
+	},
 	{packages: []string{"internal/mailauth"}, mayUse: formats, never: slices.Concat(kubernetes, []string{"net/http", "github.com/libdns"})},
 	{
 		packages: []string{"internal/milter"},
-		mayUse:   slices.Concat(formats, []string{"internal/keydir", "internal/mailauth"}),
+		mayUse:   slices.Concat(formats, []string{"internal/keydir", "internal/mailauth", "internal/rsasign"}),
 		never:    slices.Concat(kubernetes, []string{"github.com/libdns"}),
 	},
 
@@ -99,7 +104,7 @@ var bands = []band{
 	},
 	{
 		packages: []string{"cmd/milter"},
-		mayUse:   slices.Concat(formats, []string{"internal/keydir", "internal/mailauth", "internal/milter"}),
+		mayUse:   slices.Concat(formats, []string{"internal/keydir", "internal/mailauth", "internal/milter", "internal/rsasign"}),
 		never:    slices.Concat(kubernetes, []string{"github.com/libdns"}),
 	},
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
 	"github.com/maildomain-operator/maildomain-operator/internal/milter"
+	"github.com/maildomain-operator/maildomain-operator/internal/rsasign"
 )
 
 // runCheck shows what would sign, never a private key, and fails if something is wrong.
@@ -21,6 +22,7 @@ func (o *options) runCheck(stdout io.Writer) error {
 	live.Apply(keydir.Watcher{Dirs: o.keys}.LoadAll(), now)
 	report := live.Table().Report(now)
 
+	fmt.Fprintf(stdout, "RSA signatures by %s\n", rsasign.Current())
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "DOMAIN\tSTATE\tREQUIRED\tSUBDOMAINS\tSELECTOR\tALGORITHM\tPUBLIC KEY SHA-256")
 	for _, d := range report.Domains {

@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/maildomain-operator/maildomain-operator/internal/milter"
+	"github.com/maildomain-operator/maildomain-operator/internal/rsasign"
 )
 
 // options are the flags as they were given.
@@ -84,9 +85,19 @@ func newCommand(stdout, stderr io.Writer) *cobra.Command {
 	}
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
-	cmd.SetVersionTemplate("milter {{.Version}}\n")
+	cmd.SetVersionTemplate(versionText())
+	cmd.CompletionOptions.DisableDefaultCmd = true
+	cmd.AddCommand(&cobra.Command{
+		Use: "version", Short: "Say which build this is and who computes its RSA signatures", Args: cobra.NoArgs,
+		Run: func(*cobra.Command, []string) { fmt.Fprint(stdout, versionText()) },
+	})
 	o.flags(cmd.Flags())
 	return cmd
+}
+
+// versionText is what --version prints.
+func versionText() string {
+	return fmt.Sprintf("milter %s\nRSA signatures by %s\n", version, rsasign.Current())
 }
 
 func (o *options) flags(f *pflag.FlagSet) {

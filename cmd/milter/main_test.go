@@ -27,6 +27,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
 	"github.com/maildomain-operator/maildomain-operator/internal/milter"
+	"github.com/maildomain-operator/maildomain-operator/internal/rsasign"
 	"github.com/maildomain-operator/maildomain-operator/test/env/miltertest"
 )
 
@@ -93,8 +94,11 @@ func TestFlagsThatAreWrongAreAllTold(t *testing.T) {
 }
 
 func TestVersionIsShown(t *testing.T) {
-	if out, err := execute(t, "--version"); err != nil || out != "milter unknown\n" {
-		t.Errorf("%q %v", out, err)
+	want := "milter unknown\nRSA signatures by " + rsasign.Current().String() + "\n"
+	for _, arg := range []string{"--version", "version"} {
+		if out, err := execute(t, arg); err != nil || out != want {
+			t.Errorf("%s: %q %v", arg, out, err)
+		}
 	}
 }
 
@@ -104,6 +108,9 @@ func TestCheckShowsWhatSignsAndFailsOnFaults(t *testing.T) {
 	out, err := execute(t, "--check", "--keys", dir)
 	if err != nil || !strings.Contains(out, "example.org  signing  true      false       s1        ed25519-sha256  ") {
 		t.Errorf("%v\n%s", err, out)
+	}
+	if engine := "RSA signatures by " + rsasign.Current().String(); !strings.HasPrefix(out, engine) {
+		t.Errorf("%q is not told:\n%s", engine, out)
 	}
 	if strings.Contains(out, "PRIVATE") {
 		t.Errorf("a private key is shown:\n%s", out)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
 	"github.com/maildomain-operator/maildomain-operator/internal/milter"
+	"github.com/maildomain-operator/maildomain-operator/internal/rsasign"
 )
 
 const (
@@ -41,6 +42,7 @@ func (o *options) run(ctx context.Context, s settings, log *slog.Logger) error {
 		Metrics: metrics, Log: log, Now: time.Now,
 	})
 	warn(s, log)
+	tellEngine(log)
 
 	// The first reading comes before the listeners: no message has to wait for it.
 	apply := func(sources []keydir.Source) { reload(live, metrics, log, sources) }
@@ -82,6 +84,16 @@ func warn(s settings, log *slog.Logger) {
 			log.Warn("whoever reaches this listener can have mail signed", "listener", l.String())
 		}
 	}
+}
+
+// tellEngine says who computes RSA signatures, and shouts if it is not who this build was made for.
+func tellEngine(log *slog.Logger) {
+	engine := rsasign.Current()
+	if engine.Missing != nil {
+		log.Warn("RSA signatures take several times as long as they could", "engine", engine.Name, "why", engine.Missing.Error())
+		return
+	}
+	log.Info("RSA signatures", "engine", engine.Name)
 }
 
 // pulses makes signals into wishes to reload.

@@ -139,6 +139,20 @@ func (k KeyPair) Signer() crypto.Signer {
 	return signer{k}
 }
 
+// HeldBy returns the same key pair with its private key in the keeping of another implementation, such as a C library:
+// hold is given the private key and returns what signs from then on. The result has no PEM form.
+func (k KeyPair) HeldBy(hold func(crypto.Signer) (crypto.Signer, error)) (KeyPair, error) {
+	if k.IsZero() {
+		return k, nil
+	}
+	held, err := hold(k.private())
+	if err != nil {
+		return KeyPair{}, fmt.Errorf("%s: %w", k, err)
+	}
+	k.private = func() crypto.Signer { return held }
+	return k, nil
+}
+
 // signer keeps the private key out of sight as KeyPair does, wherever a crypto.Signer is stored or printed.
 type signer struct {
 	KeyPair

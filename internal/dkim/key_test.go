@@ -186,9 +186,13 @@ func TestNoWayOfPrintingAKeyPairShowsItsPrivateKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		secrets := secretsOf(t, pair)
+		held, err := pair.HeldBy(func(s crypto.Signer) (crypto.Signer, error) { return s, nil })
+		if err != nil {
+			t.Fatal(err)
+		}
 		holders := map[string]any{
 			"itself": pair, "a pointer": &pair, "a field": exported{pair}, "a hidden field": hidden{pair}, "a pointer to a hidden field": &hidden{pair},
-			"a slice": []dkim.KeyPair{pair}, "a map": map[string]any{"key": pair}, "its signer": pair.Signer(), "a hidden signer": struct{ s crypto.Signer }{pair.Signer()},
+			"a slice": []dkim.KeyPair{pair}, "a map": map[string]any{"key": pair}, "its signer": pair.Signer(), "held elsewhere": held, "the signer of one held elsewhere": held.Signer(), "a hidden signer": struct{ s crypto.Signer }{pair.Signer()},
 		}
 		for name, holder := range holders {
 			for _, shown := range everyForm(holder) {

@@ -23,6 +23,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
+	"github.com/maildomain-operator/maildomain-operator/internal/rsasign"
 )
 
 var testNow = time.Date(2026, 8, 1, 4, 0, 0, 0, time.UTC)
@@ -43,7 +44,7 @@ func testKeys(tb testing.TB) ([]Key, func(string) ([]string, error)) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	keys := []Key{{"rsa", dkim.RSA, pairs[0].Signer()}, {"ed", dkim.Ed25519, pairs[1].Signer()}}
+	keys := []Key{{"rsa", dkim.RSA, rsasign.Hold(pairs[0]).Signer()}, {"ed", dkim.Ed25519, pairs[1].Signer()}}
 	txt := map[string]string{
 		"rsa._domainkey.example.org": pairs[0].Record().String(),
 		"ed._domainkey.example.org":  pairs[1].Record().String(),

@@ -17,6 +17,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
 	"github.com/maildomain-operator/maildomain-operator/internal/mailauth"
+	"github.com/maildomain-operator/maildomain-operator/internal/rsasign"
 )
 
 // Table is who signs with what, as it was at one moment. It never changes.
@@ -236,21 +237,29 @@ func nextEntry(old *Entry, r reading, name dnsrecord.Name, now time.Time) *Entry
 func newEntry(old *Entry, r reading, now time.Time) *Entry {
 	d := r.domain
 	e := &Entry{Domain: d, Since: now, dir: r.dir}
+	e.Keys = slices.Clone(d.Keys)
 	if old != nil && sameDomain(old.Domain, d) && !old.Unread {
 		e.Since = old.Since
 	}
-	for _, k := range d.Keys {
-		since := now
-		if old != nil {
-			i := slices.IndexFunc(old.Keys, func(o keydir.Key) bool { return sameKey(o, k) })
-			if i >= 0 {
-				since = old.keySince[i]
-			}
-		}
+	for i, k := range d.Keys {
+		k, since := hold(old, k, now)
+		e.Keys[i] = k
 		e.keySince = append(e.keySince, since)
 		e.keys = append(e.keys, mailauth.Key{Selector: k.Selector, Algorithm: k.Pair.Algorithm(), Signer: k.Pair.Signer()})
 	}
 	return e
+}
+
+// hold hands a key to what signs with it, and tells since when it is here. One that was here before stays as it is, so
+// that each private key is in memory once, however often the tree is read.
+func hold(old *Entry, k keydir.Key, now time.Time) (keydir.Key, time.Time) {
+	if old != nil {
+		if i := slices.IndexFunc(old.Keys, func(o keydir.Key) bool { return sameKey(o, k) }); i >= 0 {
+			return old.Keys[i], old.keySince[i]
+		}
+	}
+	k.Pair = rsasign.Hold(k.Pair)
+	return k, now
 }
 
 func sameKey(a, b keydir.Key) bool {
