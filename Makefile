@@ -38,6 +38,11 @@ build: ## Build bin/manager and bin/milter
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
+.PHONY: build-openssl
+build-openssl: ## Build bin/openssl/milter, which signs RSA with libcrypto (a C compiler; no headers of OpenSSL)
+	@mkdir -p bin/openssl
+	CGO_ENABLED=1 go build -tags openssl -trimpath -ldflags '$(LDFLAGS)' -o bin/openssl/ ./cmd/milter
+
 .PHONY: generate
 generate: tools-generate ## Write deep copies, CRDs, RBAC and the chart's copies of them
 	@hack/generate.sh
@@ -48,6 +53,10 @@ generate: tools-generate ## Write deep copies, CRDs, RBAC and the chart's copies
 test: apiserver kubectl tools-manifests ## Every test that needs neither root nor Debian packages, API server included
 	$(GOTEST) -race $(TESTFLAGS) ./...
 
+.PHONY: test-openssl
+test-openssl: ## The milter's tests once more, with the build that signs by OpenSSL (a C compiler and libcrypto.so.3)
+	CGO_ENABLED=1 $(GOTEST) -race -tags openssl $(TESTFLAGS) ./internal/rsasign/... ./internal/dkim/... ./internal/mailauth/... ./internal/milter/... ./cmd/milter/...
+
 .PHONY: test-integration
 test-integration: build apiserver ## Stories against BIND, Postfix and verifiers that are not ours (Debian, root; installs what is missing)
 	hack/install-debian-packages.sh
@@ -56,6 +65,7 @@ test-integration: build apiserver ## Stories against BIND, Postfix and verifiers
 .PHONY: lint
 lint: tools-lint ## Lint the Go sources and the shell scripts
 	$(BIN)/golangci-lint run
+	CGO_ENABLED=1 $(BIN)/golangci-lint run --build-tags openssl ./internal/rsasign/...
 	@if command -v shellcheck >/dev/null; then shellcheck -x hack/*.sh .ci/run; \
 	else echo "shellcheck is not installed: scripts not checked (apt-get install shellcheck)"; fi
 
@@ -74,7 +84,7 @@ bench: ## Run every Go benchmark and print a table and key=value lines
 ##@ Ship
 
 .PHONY: image
-image: ## Build the images of the manager and the milter (docker, podman or buildah)
+image: ## Build the images of the manager and of both milters (docker, podman or buildah)
 	@VERSION=$(VERSION) IMAGE=$(IMAGE) hack/image.sh
 
 ##@ Parts

@@ -2,7 +2,7 @@
 # Copyright The maildomain-operator Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# image.sh: builds both images with whatever container builder this machine has. VERSION and IMAGE as in the Makefile.
+# image.sh: builds the images with whatever container builder this machine has. VERSION and IMAGE as in the Makefile.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 version=${VERSION:-unknown} image=${IMAGE:-ghcr.io/maildomain-operator}
@@ -19,8 +19,13 @@ else
   echo "no daemon (Debian: apt-get install buildah). The binaries themselves: make build." >&2
   exit 1
 fi
-for target in manager milter; do
-  name=$image/$([ $target = manager ] && echo maildomain-operator || echo maildomain-milter):$version
+declare -A names=(
+  [manager]=$image/maildomain-operator:$version
+  [milter]=$image/maildomain-milter:$version                   # RSA by OpenSSL
+  [milter-portable]=$image/maildomain-milter:$version-portable # static, RSA by Go
+)
+for target in manager milter milter-portable; do
+  name=${names[$target]}
   echo "building $name with ${builder[0]}"
   "${builder[@]}" --target $target --build-arg VERSION="$version" -t "$name" .
 done

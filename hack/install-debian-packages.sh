@@ -13,6 +13,7 @@ if [ ${#packages[@]} -eq 0 ]; then
     postfix swaks                           # the MTA in front of the milter, and a client for it
     python3-dkim python3-dnspython python3-nacl libmail-dkim-perl opendkim # verifiers that are not ours
     prometheus                              # promtool, which tries the alerts
+    openssl gcc libc6-dev                   # libcrypto for the milter that signs with it, and what links it
     iproute2                                # network namespaces: servers that must answer on port 53
   )
 fi
