@@ -93,7 +93,8 @@ type Outcome struct {
 	Adopted bool
 	// Found are the values that stood there and are not the wanted one, sorted.
 	Found []string
-	// Replaced is the value of someone else that was replaced under Always.
+	// Replaced is the value of someone else that was replaced under Always; an answer later on that found the record in
+	// place keeps it.
 	Replaced string
 	// ChangedTime is when the queue last changed the record, and ChangedFrom the
 	// values that it took away then; an answer later on that found it in place keeps both.

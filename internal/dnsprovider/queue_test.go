@@ -323,6 +323,23 @@ func TestAReplacedValueLeavesTheMarker(t *testing.T) {
 	})
 }
 
+func TestWhatWasReplacedIsToldUntilSomethingElseIsWanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		zone := newFakeZone()
+		zone.put("_dmarc.example.org", "theirs")
+		b := start(t, zone, "us")
+		s := submission("a", txt("_dmarc.example.org", "ours"))
+		s.Wishes[0].Adoption = dnsplan.Always
+		b.queue.Submit(s)
+		b.wait()
+		b.queue.Recheck(s.Owner) // before the owner has read the first answer
+		b.wait()
+		if o := b.result(s.Owner).Outcomes[0]; o.Changed || o.Replaced != "theirs" {
+			t.Errorf("the second answer is %+v", o)
+		}
+	})
+}
+
 func TestAnotherInstallationsDomainIsAConflict(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		zone := newFakeZone()

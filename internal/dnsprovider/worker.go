@@ -224,6 +224,7 @@ func withChanges(before, after Result) []dnsplan.Outcome {
 			outcomes[i].ChangedTime, outcomes[i].ChangedFrom = after.Time, o.Found
 		case o.State == dnsplan.InPlace:
 			outcomes[i].ChangedTime, outcomes[i].ChangedFrom = last.ChangedTime, last.ChangedFrom
+			outcomes[i].Replaced = last.Replaced
 		}
 	}
 	return outcomes

@@ -29,6 +29,19 @@ import (
 // maxCuts bounds the search for the end of a bring-up.
 const maxCuts = 200
 
+// cuts are the writes to cut after: each one, or a sample where the race detector makes a run of them all too long.
+func cuts(writes int) []int {
+	every := 1
+	if testing.Short() {
+		every = 8
+	}
+	var at []int
+	for n := 1; n <= min(writes, maxCuts); n += every {
+		at = append(at, n)
+	}
+	return at
+}
+
 // axe ends a manager at its n-th write: the API server carries the write out, and nobody hears of it. From then on the
 // process is as good as dead: no call of its own gets through.
 type axe struct {
@@ -184,7 +197,7 @@ func TestACrashAfterAnyWriteLeadsToTheSameEnd(t *testing.T) {
 	want, writes := uncut(t)
 	t.Logf("an uncut run takes %d writes and leads to %+v", writes, want)
 	t.Run("cut", func(t *testing.T) {
-		for n := 1; n <= min(writes, maxCuts); n++ {
+		for _, n := range cuts(writes) {
 			t.Run(fmt.Sprintf("after write %d", n), func(t *testing.T) {
 				t.Parallel()
 				b := newBench(t, "example.org")
@@ -258,7 +271,7 @@ func TestACrashInADeletionLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	_, writes := cutDeletion(t, 0)
 	t.Logf("an uncut deletion takes %d writes", writes)
-	for n := 1; n <= writes; n++ {
+	for _, n := range cuts(writes) {
 		t.Run(fmt.Sprintf("after write %d", n), func(t *testing.T) {
 			t.Parallel()
 			what, _ := cutDeletion(t, n)
@@ -293,7 +306,7 @@ func TestALostAnswerOfTheProviderLeadsToTheSameEnd(t *testing.T) {
 	t.Parallel()
 	want, _ := uncut(t)
 	for _, crash := range []bool{false, true} {
-		for n := 1; n <= 6; n++ {
+		for _, n := range cuts(6) {
 			t.Run(fmt.Sprintf("update %d, crash %v", n, crash), func(t *testing.T) {
 				t.Parallel()
 				b := newBench(t, "example.org")

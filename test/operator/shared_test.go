@@ -6,9 +6,7 @@ package operator_test
 import (
 	"fmt"
 	"maps"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,24 +20,17 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
 )
 
-// domainsShared is how many MailDomains share a signing Secret: 300 and more with MAILDOMAIN_TEST_DOMAINS=300, which
-// takes minutes, most of them for keys and for the API server.
-func domainsShared(t *testing.T) int {
-	t.Helper()
-	text := os.Getenv("MAILDOMAIN_TEST_DOMAINS")
-	if text == "" {
+// domainsShared is how many MailDomains share a signing Secret. 300 take minutes, most of them for 600 RSA keys.
+func domainsShared() int {
+	if testing.Short() {
 		return 40
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal("MAILDOMAIN_TEST_DOMAINS:", err)
-	}
-	return n
+	return 300
 }
 
 func TestManyDomainsShareOneSigningSecret(t *testing.T) {
 	t.Parallel()
-	manyDomains := domainsShared(t)
+	manyDomains := domainsShared()
 	b := newBench(t, "mail.example")
 	writes := b.countEveryWrite()
 	b.provider("dns", func(p *v1alpha1.DNSProvider) { p.Spec.Zones = []v1alpha1.ZoneName{"mail.example"} })
