@@ -223,7 +223,7 @@ func (r Record) PublicKeySHA256() string {
 // PublicKey returns the key in p=: an *rsa.PublicKey or an ed25519.PublicKey.
 //
 // It is an error if the key was revoked, is of a type that we do not know, does not decode or has a length that
-// RFC 8301 §3.2 refuses.
+// RFC 8301 §3.2 refuses (KeyLengthError).
 func (r Record) PublicKey() (crypto.PublicKey, error) {
 	key, err := r.publicKey()
 	if err != nil {
@@ -281,12 +281,19 @@ func parseEd25519(raw []byte) (ed25519.PublicKey, error) {
 	}
 }
 
+// KeyLengthError says that an RSA key has a length that verifiers refuse (RFC 8301 §3.2).
+type KeyLengthError struct{ Bits int }
+
+func (e KeyLengthError) Error() string {
+	if e.Bits < MinRSABits {
+		return fmt.Sprintf("an RSA key of %d bits is too short: verifiers refuse fewer than %d (RFC 8301 §3.2)", e.Bits, MinRSABits)
+	}
+	return fmt.Sprintf("an RSA key of %d bits is too long: verifiers need not accept more than %d (RFC 8301 §3.2)", e.Bits, MaxRSABits)
+}
+
 func checkBits(bits int) error {
-	switch {
-	case bits < MinRSABits:
-		return fmt.Errorf("an RSA key of %d bits is too short: verifiers refuse fewer than %d (RFC 8301 §3.2)", bits, MinRSABits)
-	case bits > MaxRSABits:
-		return fmt.Errorf("an RSA key of %d bits is too long: verifiers need not accept more than %d (RFC 8301 §3.2)", bits, MaxRSABits)
+	if bits < MinRSABits || bits > MaxRSABits {
+		return KeyLengthError{bits}
 	}
 	return nil
 }
