@@ -85,6 +85,11 @@ var bands = []band{
 		mayUse:   []string{"internal/dkim", "internal/dnsrecord"},
 		never:    slices.Concat(kubernetes, network, libraries),
 	},
+	{ // asks resolvers for the verifying milter; the operator's prober asks authoritative servers and shares nothing with it
+		packages: []string{"internal/dnslookup"},
+		mayUse:   []string{"internal/dnsrecord"},
+		never:    slices.Concat(kubernetes, network, []string{"github.com/libdns"}),
+	},
 	{packages: []string{"internal/mailauth"}, mayUse: formats, never: slices.Concat(kubernetes, []string{"net/http", "github.com/libdns"})},
 	{
 		packages: []string{"internal/milter"},
@@ -104,7 +109,7 @@ var bands = []band{
 	},
 	{
 		packages: []string{"cmd/milter"},
-		mayUse:   slices.Concat(formats, []string{"internal/keydir", "internal/mailauth", "internal/milter", "internal/rsasign"}),
+		mayUse:   slices.Concat(formats, []string{"internal/keydir", "internal/dnslookup", "internal/mailauth", "internal/milter", "internal/rsasign"}),
 		never:    slices.Concat(kubernetes, []string{"github.com/libdns"}),
 	},
 }
