@@ -61,9 +61,9 @@ test-openssl: ## The milter's tests once more, with the build that signs by Open
 	CGO_ENABLED=1 $(GOTEST) -race -tags openssl $(TESTFLAGS) ./internal/rsasign/... ./internal/dkim/... ./internal/mailauth/... ./internal/milter/... ./cmd/milter/...
 
 .PHONY: test-integration
-test-integration: build apiserver ## Stories against BIND, Postfix and verifiers that are not ours (Debian, root; installs what is missing)
+test-integration: build apiserver ## Stories and the providers' suite against real name servers, Postfix and verifiers that are not ours (Debian, root; installs what is missing)
 	hack/install-debian-packages.sh
-	$(GOTEST) -tags integration $(TESTFLAGS) -v -count=1 ./test/e2e/... ./test/monitoring/...
+	$(GOTEST) -tags integration $(TESTFLAGS) -v -count=1 ./test/e2e/... ./test/conformance/... ./test/monitoring/...
 
 .PHONY: lint
 lint: tools-lint ## Lint the Go sources and the shell scripts

@@ -10,6 +10,7 @@ packages=("$@")
 if [ ${#packages[@]} -eq 0 ]; then
   packages=(
     bind9 bind9-dnsutils                    # authoritative servers with TSIG updates; dig, nsupdate
+    knot pdns-server pdns-backend-sqlite3 sqlite3 # two more kinds of them, one with an HTTP API
     postfix swaks                           # the MTA in front of the milter, and a client for it
     python3-dkim python3-dnspython python3-nacl libmail-dkim-perl opendkim # verifiers that are not ours
     prometheus                              # promtool, which tries the alerts
