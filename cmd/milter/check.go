@@ -24,9 +24,10 @@ func (o *options) runCheck(stdout io.Writer) error {
 
 	fmt.Fprintf(stdout, "RSA signatures by %s\n", rsasign.Current())
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "DOMAIN\tSTATE\tREQUIRED\tSUBDOMAINS\tSELECTOR\tALGORITHM\tPUBLIC KEY SHA-256")
-	for _, d := range report.Domains {
-		line := fmt.Sprintf("%s\t%s\t%t\t%t", d.Domain, d.State, d.Required, d.Subdomains)
+	fmt.Fprintln(w, "DOMAIN\tSTATE\tREQUIRED\tSUBDOMAINS\tSENDERS\tSELECTOR\tALGORITHM\tPUBLIC KEY SHA-256")
+	entries := live.Table().Entries()
+	for i, d := range report.Domains {
+		line := fmt.Sprintf("%s\t%s\t%t\t%t\t%s", d.Domain, d.State, d.Required, d.Subdomains, senders(entries[i]))
 		if len(d.Keys) == 0 {
 			fmt.Fprintf(w, "%s\t-\t-\t-\n", line)
 		}
@@ -50,4 +51,16 @@ func (o *options) runCheck(stdout io.Writer) error {
 		return fmt.Errorf("the key tree has %d faults:\n%w", len(errs), errors.Join(errs...))
 	}
 	return nil
+}
+
+// senders says who may send as a domain, without naming anybody.
+func senders(e *milter.Entry) string {
+	switch s := e.Senders; {
+	case e.Unread:
+		return "-"
+	case s == nil:
+		return "everybody"
+	default:
+		return fmt.Sprintf("%d logins, %d networks", len(s.Logins), len(s.Networks))
+	}
 }

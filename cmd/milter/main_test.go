@@ -106,7 +106,7 @@ func TestCheckShowsWhatSignsAndFailsOnFaults(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "s1")
 	out, err := execute(t, "--check", "--keys", dir)
-	if err != nil || !strings.Contains(out, "example.org  signing  true      false       s1        ed25519-sha256  ") {
+	if err != nil || !strings.Contains(out, "example.org  signing  true      false       everybody  s1        ed25519-sha256  ") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	if engine := "RSA signatures by " + rsasign.Current().String(); !strings.HasPrefix(out, engine) {

@@ -79,6 +79,23 @@ func TestEachMessageOfAConnectionIsSignedByItsOwnHeader(t *testing.T) {
 	}
 }
 
+// protocols are what MTAs offered with each version of the protocol, and some that offer less: the flags of
+// Sendmail 8.12 (2), 8.13 (3, 4) and 8.14 to 8.17, and of Postfix since 2.6 (6).
+var protocols = []miltertest.Options{
+	{Version: 2, Actions: 0x1f, Protocol: 0x7f},
+	{Version: 2, Actions: 0x3f, Protocol: 0x7f},
+	{Version: 3, Actions: 0x3f, Protocol: 0x1ff},
+	{Version: 4, Actions: 0x3f, Protocol: 0x3ff},
+	{Version: 5, Actions: 0x1ff, Protocol: 0x1fffff},
+	{Version: 6, Actions: 0x1ff, Protocol: 0x1fffff},
+	{Version: 6, Actions: 0x1ff, Protocol: 0x1fffff | 0x30000000},                  // Sendmail 8.17: larger pieces, if asked for
+	{Version: 6, Actions: 0x1ff, Protocol: 0x1fffff &^ miltertest.HeaderLeadSpace}, // the MTA writes the space
+	{Version: 6, Actions: 0x1ff, Protocol: miltertest.HeaderLeadSpace},             // every command is answered
+	{Version: 6, Actions: 0x1ff, Protocol: miltertest.NREOH | miltertest.NRBody},   // some are
+	{Version: 6, Actions: 0x1ff, Protocol: 0x1fffff &^ (miltertest.NRMail | miltertest.NRConnect)},
+	{Version: 9, Actions: 0xffffffff, Protocol: 0xffffffff}, // what does not exist yet
+}
+
 func TestAMessageThatIsAbortedLeavesNothingBehind(t *testing.T) {
 	r := start(t, files(t, domain(t, "example.org", key(t, "o", ed1))))
 	raw := from("a@example.org")
@@ -93,10 +110,13 @@ func TestAMessageThatIsAbortedLeavesNothingBehind(t *testing.T) {
 		func(c *miltertest.Conn) error { return c.Command('N', nil) },
 		func(c *miltertest.Conn) error { return c.Command('B', []byte("evil\r\n")) },
 	}
-	for _, opt := range []miltertest.Options{{}, {Nothing: false, Protocol: miltertest.HeaderLeadSpace}} {
-		for last := range stages {
-			t.Run(fmt.Sprintf("after stage %d with %#x", last, opt.Protocol), func(t *testing.T) {
-				c := r.dial(t, opt)
+	for _, opt := range protocols {
+		t.Run(fmt.Sprintf("version %d with %#x", opt.Version, opt.Protocol), func(t *testing.T) {
+			c := r.dial(t, opt) // One connection for all.
+			if min(opt.Version, maxVersion) != c.Version {
+				t.Errorf("version %d was negotiated", c.Version)
+			}
+			for last := range stages {
 				for _, stage := range stages[:last+1] {
 					if err := stage(c); err != nil {
 						t.Fatal(err)
@@ -107,11 +127,16 @@ func TestAMessageThatIsAbortedLeavesNothingBehind(t *testing.T) {
 				}
 				reply, out, err := c.Send(miltertest.Message{Raw: raw})
 				if err != nil || !reply.Accepted {
-					t.Fatalf("%+v %v", reply, err)
+					t.Fatalf("after an abort at stage %d: %+v %v", last, reply, err)
 				}
 				mustVerify(t, out, 1, map[string]int{"o": ed1})
-			})
-		}
+				if last%2 == 1 {
+					if err := c.NewSession(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		})
 	}
 	t.Run("an end without a beginning", func(t *testing.T) {
 		c := r.dial(t, miltertest.Options{})
