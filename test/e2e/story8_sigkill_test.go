@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/maildomain-operator/maildomain-operator/test/env/site"
 	"github.com/maildomain-operator/maildomain-operator/test/env/verifiers"
 )
 
@@ -37,7 +38,7 @@ func TestAMilterThatIsKilledInMidMessageLetsNothingOutUnsigned(t *testing.T) {
 	e.milterHasKeys(t)
 	e.killBetweenCommands(t)
 
-	senders := retryingSenders{server: smtpd, from: "user@" + acme, to: "friend@elsewhere.example"}
+	senders := retryingSenders{server: site.SMTPD, from: "user@" + acme, to: "friend@elsewhere.example"}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var clients sync.WaitGroup
@@ -60,9 +61,9 @@ func TestAMilterThatIsKilledInMidMessageLetsNothingOutUnsigned(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-time.After(time.Duration(random.Int64N(int64(60 * time.Millisecond))))
-		pids = append(pids, e.milter.PID())
-		e.milter.Kill()
-		if err := e.startMilter(ctx); err != nil {
+		pids = append(pids, e.Milter.PID())
+		e.Milter.Kill()
+		if err := e.StartMilter(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -79,7 +80,7 @@ func TestAMilterThatIsKilledInMidMessageLetsNothingOutUnsigned(t *testing.T) {
 // killBetweenCommands kills the milter after it has heard MAIL FROM and before the message: the client is told to try again.
 func (e *environment) killBetweenCommands(t *testing.T) {
 	t.Helper()
-	c, err := smtp.Dial(smtpd.String())
+	c, err := smtp.Dial(site.SMTPD.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,8 +93,8 @@ func (e *environment) killBetweenCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	e.tell(t, "$ kill -9 %d   (the milter, after MAIL FROM)", e.milter.PID())
-	e.milter.Kill()
+	e.tell(t, "$ kill -9 %d   (the milter, after MAIL FROM)", e.Milter.PID())
+	e.Milter.Kill()
 	w, err := c.Data()
 	if err == nil {
 		_, _ = io.WriteString(w, "From: user@"+acme+"\r\nSubject: this must not arrive\r\n\r\nHello.\r\n")
@@ -103,7 +104,7 @@ func (e *environment) killBetweenCommands(t *testing.T) {
 	if err == nil || !strings.HasPrefix(err.Error(), "4") {
 		t.Errorf("Postfix took a message whose milter was killed: %v", err)
 	}
-	if err := e.startMilter(t.Context()); err != nil {
+	if err := e.StartMilter(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	e.nothingArrived(t)
