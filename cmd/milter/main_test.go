@@ -305,6 +305,37 @@ func TestFaultsOfTheTreeAreToldOnce(t *testing.T) {
 	}
 }
 
+func TestATreeWhereSomeSayWhoMaySendAndOthersDoNotIsToldOf(t *testing.T) {
+	for name, tt := range map[string]struct {
+		senders *keydir.Senders
+		require bool
+		want    int
+	}{
+		"nobody says":               {nil, false, 0},
+		"one says":                  {&keydir.Senders{Logins: []string{"alice"}}, false, 1},
+		"one says, and all have to": {&keydir.Senders{Logins: []string{"alice"}}, true, 0},
+	} {
+		dir := t.TempDir()
+		write(t, dir, "s1")
+		data, err := keydir.Encode(keydir.Domain{Domain: "listed.example", Senders: tt.senders})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "listed.example.json"), data["listed.example.json"], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var text bytes.Buffer
+		live := &milter.Live{RequireSenders: tt.require}
+		metrics := milter.NewMetrics(prometheus.NewRegistry(), milter.Policy{}, live, time.Now)
+		for range 2 {
+			reload(live, metrics, slog.New(slog.NewTextHandler(&text, nil)), keydir.Watcher{Dirs: []string{dir}}.LoadAll())
+		}
+		if n := strings.Count(text.String(), "start with --require-senders"); n != tt.want {
+			t.Errorf("%s: told %d times, not %d:\n%s", name, n, tt.want, &text)
+		}
+	}
+}
+
 func TestAMessageOnItsWayOutlivesTheSignalToEnd(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "s1")

@@ -153,12 +153,30 @@ func reload(live *milter.Live, metrics *milter.Metrics, log *slog.Logger, source
 			log.Info("domain", "domain", c.Domain.String(), "required", c.Entry.Required, "keys", keyNames(c.Entry))
 		}
 	}
+	if open := openBesideListed(table); len(open) > 0 && len(openBesideListed(before)) == 0 && !live.RequireSenders {
+		log.Warn("some domains say who may send and others admit everybody: if they are of several tenants, start with --require-senders", "admit_everybody", open)
+	}
 	switch {
 	case table.Blind != "" && table.Blind != before.Blind:
 		log.Error("key tree is not complete: mail waits", "why", table.Blind)
 	case table.Blind == "" && before.Blind != "":
 		log.Info("key tree is complete", "domains", len(table.Entries()))
 	}
+}
+
+// openBesideListed are the domains that admit everybody, where others do not.
+func openBesideListed(t *milter.Table) []string {
+	var open []string
+	entries := t.Entries()
+	for _, e := range entries {
+		if e.Senders == nil && !e.Unread {
+			open = append(open, e.Domain.Domain.String())
+		}
+	}
+	if !slices.ContainsFunc(entries, func(e *milter.Entry) bool { return e.Senders != nil }) {
+		return nil
+	}
+	return open
 }
 
 // newFaults are the faults of directories and files that were not told before; those of domains are among the changes.
