@@ -31,6 +31,7 @@ type options struct {
 	from   origins
 
 	sign       []string
+	verify     verifyOptions
 	socketMode string
 	keys       []string
 	http       string
@@ -50,7 +51,7 @@ type options struct {
 	logLevel        string
 }
 
-const longHelp = `milter signs outgoing mail with DKIM, beside Postfix or Sendmail.
+const longHelp = `milter signs outgoing mail with DKIM, and judges what comes in, beside Postfix or Sendmail.
 
 Everything that reaches a --sign listener is taken to be ours to send: give it to submission, to sendmail(1) and to the
 output of content filters, never to port 25. A message is signed if its one From: domain is in the key tree. Mail of a
@@ -65,7 +66,9 @@ MTA must fail closed too: milter_default_action = tempfail in Postfix, F=T in Se
   several_from      there are several From: fields                                            reject
   several_domains   From: has addresses of several domains                                    reject
 A message with a null sender (a bounce) is never rejected for good: it waits.
+`
 
+const signalsHelp = `
 SIGHUP reads the key tree again, SIGTERM finishes the messages that are on their way.`
 
 // newCommand is the milter's command line.
@@ -73,8 +76,8 @@ func newCommand(stdout, stderr io.Writer) *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use:           "milter --sign unix:/run/milter/sign.sock --keys /keys",
-		Short:         "Sign outgoing mail with DKIM",
-		Long:          longHelp,
+		Short:         "Sign outgoing mail with DKIM, and judge what comes in",
+		Long:          longHelp + verifyHelp + resultsHelp() + signalsHelp,
 		Version:       version,
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
@@ -105,6 +108,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.config, "config", "", "YAML file of the settings below, by their names without dashes; the command line comes first")
 	f.StringArrayVar(&o.sign, "sign", nil, "signing listener, unix:/path or tcp:host:port; may be given several times")
 	f.StringArrayVar(&o.keys, "keys", nil, "directory that a signing Secret is mounted as; may be given several times")
+	o.verify.flags(f)
 	f.StringVar(&o.socketMode, "socket-mode", "0660", "access mode of Unix sockets")
 	f.StringVar(&o.http, "http", ":8080", "address of /healthz, /readyz, /keys and /metrics; empty: none")
 	f.BoolVar(&o.check, "check", false, "read the key tree, show what would sign, and end; fails if something is wrong")
@@ -123,10 +127,11 @@ func (o *options) flags(f *pflag.FlagSet) {
 
 // settings are the flags, checked and read.
 type settings struct {
-	listeners  []listenAddress
-	socketMode fs.FileMode
-	policy     milter.Policy
-	level      slog.Level
+	listeners    []listener
+	socketMode   fs.FileMode
+	policy       milter.Policy
+	verification *milter.Verification // nil: nothing is verified
+	level        slog.Level
 }
 
 // minExpiry is the queue lifetime of RFC 5321 §4.5.4.1: mail may be that old when it is first judged.
@@ -137,21 +142,11 @@ func (o *options) settle() (settings, error) {
 	var s settings
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	for _, text := range o.sign {
-		l, err := parseListen(text)
-		switch {
-		case err != nil:
-			fail("%s %s: %w", o.from.name("sign"), text, err)
-		case slices.Contains(s.listeners, l):
-			fail("%s %s is given twice", o.from.name("sign"), text)
-		default:
-			s.listeners = append(s.listeners, l)
-		}
+	s.listeners, errs = o.listeners()
+	if len(s.listeners)+len(errs) == 0 && !o.check {
+		fail("--sign is missing: give at least one listener, such as --sign unix:/run/milter/sign.sock; or --verify, for mail that comes in")
 	}
-	if len(o.sign) == 0 && !o.check {
-		fail("--sign is missing: give at least one listener, such as --sign unix:/run/milter/sign.sock")
-	}
-	if len(o.keys) == 0 {
+	if len(o.keys) == 0 && (len(o.sign) > 0 || len(o.verify.listen) == 0) {
 		fail("--keys is missing: give the directory that the signing Secret is mounted as")
 	}
 	for i, dir := range o.keys {
@@ -168,7 +163,30 @@ func (o *options) settle() (settings, error) {
 		fail("%s %s: want debug, info, warn or error", o.from.name("log-level"), o.logLevel)
 	}
 	s.policy, err = o.parsePolicy()
+	errs = append(errs, err)
+	s.verification, err = o.verify.settle(o.from)
 	return s, errors.Join(append(errs, err, o.checkNumbers())...)
+}
+
+// listeners reads the listeners of all roles.
+func (o *options) listeners() (all []listener, errs []error) {
+	for _, of := range []struct {
+		role  milter.Role
+		texts []string
+	}{{milter.RoleSign, o.sign}, {milter.RoleVerify, o.verify.listen}} {
+		for _, text := range of.texts {
+			l, err := parseListen(text)
+			switch {
+			case err != nil:
+				errs = append(errs, fmt.Errorf("%s %s: %w", o.from.name(string(of.role)), text, err))
+			case slices.ContainsFunc(all, func(other listener) bool { return other.listenAddress == l }):
+				errs = append(errs, fmt.Errorf("%s %s is given twice", o.from.name(string(of.role)), text))
+			default:
+				all = append(all, listener{l, of.role})
+			}
+		}
+	}
+	return all, errs
 }
 
 func (o *options) checkNumbers() error {

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/maildomain-operator/maildomain-operator/internal/milter"
 )
 
 // listenAddress is where a listener listens.
@@ -21,6 +23,13 @@ type listenAddress struct{ network, address string }
 
 // String is the address as the flag has it.
 func (l listenAddress) String() string { return l.network + ":" + l.address }
+
+// listener is a listener and what it is for; a flag has the role's name.
+type listener struct {
+	listenAddress
+
+	role milter.Role
+}
 
 // maxSocketPath is what Linux takes for the path of a Unix socket (unix(7)).
 const maxSocketPath = 107

@@ -39,8 +39,10 @@ func (o *options) run(ctx context.Context, s settings, log *slog.Logger) error {
 	server := milter.NewServer(milter.Config{
 		Live: live, Policy: s.policy, Expiry: o.expiry, Deadline: o.deadline, MaxConnections: o.maxConnections, Memory: o.memory << 20,
 		NegotiateTimeout: negotiateTimeout, IdleTimeout: o.idleTimeout, PacketTimeout: packetTimeout,
-		Metrics: metrics, Log: log, Now: time.Now,
+		Verification: s.verification,
+		Metrics:      metrics, Log: log, Now: time.Now,
 	})
+	registerDNS(registry, s.verification)
 	warn(s, log)
 	tellEngine(log)
 
@@ -53,7 +55,9 @@ func (o *options) run(ctx context.Context, s settings, log *slog.Logger) error {
 		Dirs: o.keys, Every: o.rescan, Reload: pulses(ctx, hangups, log),
 		Errors: func(err error) { log.Error("key tree", "error", err.Error()) },
 	}
-	apply(watcher.LoadAll())
+	if o.watches() {
+		apply(watcher.LoadAll())
+	}
 
 	listeners, err := listenAll(ctx, s)
 	if err != nil {
@@ -61,18 +65,24 @@ func (o *options) run(ctx context.Context, s settings, log *slog.Logger) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		watcher.Run(ctx, apply)
+		if o.watches() {
+			watcher.Run(ctx, apply)
+		}
 		return nil
 	})
-	for _, l := range listeners {
-		log.Info("signing listener", "address", l.Addr().Network()+":"+l.Addr().String())
+	for i, l := range listeners {
+		role := s.listeners[i].role
+		log.Info(string(role)+"ing listener", "address", l.Addr().Network()+":"+l.Addr().String())
 		// Not ctx: messages on their way outlive the signal to end.
-		group.Go(func() error { return server.Serve(context.WithoutCancel(ctx), l, milter.RoleSign) })
+		group.Go(func() error { return server.Serve(context.WithoutCancel(ctx), l, role) })
 	}
 	group.Go(func() error { return serveHTTP(ctx, o.http, server.Handler(registry, len(listeners)), log) })
 	group.Go(func() error { return shutdown(ctx, server, o.shutdownTimeout, log) })
 	return group.Wait()
 }
+
+// watches tells whether there is a key tree: a milter that only verifies needs none.
+func (o *options) watches() bool { return len(o.keys) > 0 }
 
 // warn shouts what is dangerous.
 func warn(s settings, log *slog.Logger) {
@@ -80,7 +90,7 @@ func warn(s settings, log *slog.Logger) {
 		log.Warn("FAIL OPEN: --on-failure=accept lets mail leave UNSIGNED whenever signing fails")
 	}
 	for _, l := range s.listeners {
-		if l.open() {
+		if l.role == milter.RoleSign && l.open() {
 			log.Warn("whoever reaches this listener can have mail signed", "listener", l.String())
 		}
 	}
@@ -125,7 +135,7 @@ func listenAll(ctx context.Context, s settings) ([]net.Listener, error) {
 			for _, open := range listeners {
 				_ = open.Close()
 			}
-			return nil, fmt.Errorf("--sign %s: %w", address, err)
+			return nil, fmt.Errorf("--%s %s: %w", address.role, address, err)
 		}
 		listeners = append(listeners, l)
 	}

@@ -135,6 +135,9 @@ func (j *Judgement) Verdict(ctx context.Context, resolver Resolver, now time.Tim
 	return v
 }
 
+// Size is about how many octets are kept of the message.
+func (j *Judgement) Size() int { return min(j.size, maxKept) }
+
 // from are the values of the From fields.
 func (j *Judgement) from() []string {
 	var values []string

@@ -27,6 +27,9 @@ type Metrics struct {
 	panics      prometheus.Counter
 	reloads     *prometheus.CounterVec
 	domains     *prometheus.GaugeVec
+	results     *prometheus.CounterVec
+	forged      prometheus.Counter
+	judging     prometheus.Histogram
 
 	mu     sync.Mutex
 	series map[series]bool // of signatures
@@ -60,7 +63,13 @@ func NewMetrics(registry prometheus.Registerer, policy Policy, live *Live, now f
 		evicted:     prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "connections_evicted_total", Help: "Connections closed because all together kept too much of headers (--memory)."}),
 		panics:      prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "panics_total", Help: "Faults of the program that were caught."}),
 		domains:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "domains", Help: "Domains of the key table by state: signing, keyless, stale (kept from an earlier reading), unread."}, []string{"state"}),
-		series:      map[series]bool{},
+		results:     counters("results_total", "Messages judged, by method (dkim, spf, dmarc) and result (RFC 8601 §2.7). Of several signatures the best counts.", "method", "result"),
+		forged:      prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "forged_results_total", Help: "Authentication-Results fields that came in under our own name, and were removed."}),
+		judging: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "verify_duration_seconds", Help: "Time from the end of a message to its verdict; nearly all of it is the DNS.",
+			Buckets: []float64{.001, .004, .016, .064, .256, 1, 4, 16},
+		}),
+		series: map[series]bool{},
 	}
 	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "key_table_age_seconds", Help: "Time since the key tree was last read; 0 before the first reading.",
@@ -77,7 +86,7 @@ func NewMetrics(registry prometheus.Registerer, policy Policy, live *Live, now f
 	if policy.AcceptFailures {
 		failOpen.Set(1)
 	}
-	registry.MustRegister(m.latency, m.connections, m.refused, m.evicted, m.panics, m.domains, age, failOpen)
+	registry.MustRegister(m.latency, m.connections, m.refused, m.evicted, m.panics, m.domains, m.forged, m.judging, age, failOpen)
 	m.begin()
 	return m
 }
@@ -164,4 +173,14 @@ func (e *Entry) state() string {
 		return "keyless"
 	}
 	return "signing"
+}
+
+// judged counts one message that was judged.
+func (m *Metrics) judged(r ruling, v mailauth.Verdict, forged int, duration time.Duration) {
+	m.messages.WithLabelValues(string(r.action), string(r.reason)).Inc()
+	m.results.WithLabelValues("dkim", string(v.Signed().Result)).Inc()
+	m.results.WithLabelValues("spf", string(v.Sent().Result)).Inc()
+	m.results.WithLabelValues("dmarc", string(v.DMARC.Result)).Inc()
+	m.forged.Add(float64(forged))
+	m.judging.Observe(duration.Seconds())
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Config is what a Server needs. All of it but Expiry must be set.
+// Config is what a Server needs. All of it but Expiry and Verification must be set.
 type Config struct {
 	Live   *Live
 	Policy Policy
@@ -31,6 +31,9 @@ type Config struct {
 	IdleTimeout time.Duration
 	// PacketTimeout is how long one packet may take once it began.
 	PacketTimeout time.Duration
+
+	// Verification is for verifying listeners; nil: there are none.
+	Verification *Verification
 
 	Metrics *Metrics
 	Log     *slog.Logger
@@ -53,8 +56,12 @@ type Server struct {
 
 // NewServer makes a server that serves nothing yet.
 func NewServer(cfg Config) *Server {
+	handlers := map[Role]handler{RoleSign: newSigner(cfg)}
+	if cfg.Verification != nil {
+		handlers[RoleVerify] = verifier{cfg}
+	}
 	return &Server{
-		cfg: cfg, handlers: map[Role]handler{RoleSign: newSigner(cfg)},
+		cfg: cfg, handlers: handlers,
 		memory:   newMemory(cfg.Memory, cfg.Metrics.evicted.Inc),
 		sessions: map[*session]struct{}{}, listeners: map[net.Listener]Role{},
 	}

@@ -229,6 +229,9 @@ func (c *session) header(data []byte) error {
 	if c.headerEnded {
 		return fmt.Errorf("%w: a header field after the header", errMalformed)
 	}
+	if c.protocol&headerLeadSpace == 0 { // The MTA took the space after the colon away.
+		value = append([]byte(" "), value...)
+	}
 	m.field(name, value)
 	return nil
 }
