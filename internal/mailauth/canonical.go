@@ -96,8 +96,9 @@ func (b *BodyHash) Write(p []byte) (int, error) {
 		switch p[i] {
 		case ' ', '\t':
 			b.gap = true
-			b.line++
-			i++
+			for ; i < len(p) && (p[i] == ' ' || p[i] == '\t'); i++ {
+				b.line++
+			}
 		case '\r':
 			b.cr = true
 			i++
@@ -117,18 +118,33 @@ func (b *BodyHash) Write(p []byte) (int, error) {
 }
 
 // run finds where the octets that begin at i and are hashed as they are end, and
-// looks for 8-bit ones on the way. One space between two ordinary octets is such
-// an octet: text goes by lines so, not by words.
+// looks for flaws on the way. One space, or one CRLF, between two ordinary octets
+// is such an octet: text goes by pages so, not by words and lines.
 func (b *BodyHash) run(p []byte, i int) int {
-	var or byte
+	start := i // of the run, or of its last line
+	var or uint64
 	for i < len(p) {
-		if special[p[i]] && (p[i] != ' ' || i+1 == len(p) || special[p[i+1]]) {
-			break
+		i = skipOrdinary(p, i, &or)
+		switch {
+		case i == len(p):
+		case p[i] == ' ' && i+1 < len(p) && !special[p[i+1]]:
+			i++
+			continue
+		case p[i] == '\r' && i+2 < len(p) && p[i+1] == '\n' && !special[p[i+2]]:
+			b.line += i - start
+			b.measureLine()
+			i += 2
+			start = i
+			continue
+		case !special[p[i]]:
+			or |= uint64(p[i])
+			i++
+			continue
 		}
-		or |= p[i]
-		i++
+		break
 	}
-	if or >= 0x80 {
+	b.line += i - start
+	if or&high != 0 {
 		b.flaws |= EightBit
 	}
 	return i
@@ -137,21 +153,27 @@ func (b *BodyHash) run(p []byte, i int) int {
 func (b *BodyHash) bareCR() {
 	b.cr = false
 	b.flaws |= BareCR
+	b.line++
 	b.emit(carriageReturn)
 }
 
 func (b *BodyHash) endLine() {
+	b.measureLine()
+	b.cr, b.gap = false, false
+	b.ends++
+}
+
+// measureLine ends the count of a line's octets.
+func (b *BodyHash) measureLine() {
 	if b.line > maxLine {
 		b.flaws |= LongLine
 	}
-	b.cr, b.gap, b.line = false, false, 0
-	b.ends++
+	b.line = 0
 }
 
 // emit hashes ordinary octets and what was held back before them.
 func (b *BodyHash) emit(p []byte) {
 	b.any = true
-	b.line += len(p)
 	for ; b.ends > 0; b.ends-- {
 		b.put(crlf)
 	}

@@ -114,11 +114,45 @@ func relaxedBody(body string) string {
 	return strings.Join(lines, "\r\n") + "\r\n"
 }
 
+// flawsOf is what the comments of the flaws say, octet by octet, as a second opinion.
+func flawsOf(body string) Flaws {
+	var flaws Flaws
+	line := 0
+	for i := range len(body) {
+		before, after := byte(0), byte(0)
+		if i > 0 {
+			before = body[i-1]
+		}
+		if i+1 < len(body) {
+			after = body[i+1]
+		}
+		switch c := body[i]; {
+		case c == '\n':
+			if before != '\r' {
+				flaws |= BareLF
+			}
+			line = -1
+		case c == '\r' && after == '\n':
+			line--
+		case c == '\r':
+			flaws |= BareCR
+		case c >= 0x80:
+			flaws |= EightBit
+		}
+		if line++; line > maxLine {
+			flaws |= LongLine
+		}
+	}
+	return flaws
+}
+
 func drawBody(t *rapid.T) string {
 	piece := rapid.OneOf(
 		rapid.SampledFrom([]string{" ", "\t", "\r\n", "\r\n\r\n", "\n", "\r", " \r\n", "\r\r\n", "-", ".\r\n", "\x00", "\xff"}),
 		rapid.StringMatching(`[ -~]{0,90}`),
 		rapid.Just(strings.Repeat("long ", 1200)),
+		rapid.Just(strings.Repeat("text and more of it\r\n", 40)),
+		rapid.Just(strings.Repeat("x", 490)),
 	)
 	return strings.Join(rapid.SliceOfN(piece, 0, 30).Draw(t, "body"), "")
 }
@@ -137,8 +171,12 @@ func TestPiecesOfABodyNeverChangeItsHash(t *testing.T) {
 			_, _ = b.Write(rest[:n])
 			rest = rest[n:]
 		}
-		if got, _ := b.Sum(); got != want {
+		got, flaws := b.Sum()
+		if got != want {
 			t.Fatalf("hash of %q differs", body)
+		}
+		if want := flawsOf(body); flaws != want {
+			t.Fatalf("flaws of %q: got %v, want %v", body, flaws.Names(), want.Names())
 		}
 		b.Reset()
 		_, _ = b.Write([]byte(body))
@@ -152,7 +190,10 @@ func FuzzBodyHash(f *testing.F) {
 	f.Add([]byte(" C \r\nD \t E\r\n\r\n\r\n"), 3)
 	f.Add([]byte("\r\r\n \r"), 1)
 	f.Fuzz(func(t *testing.T, body []byte, chunk int) {
-		got, _ := hashIn(t, body, max(1, chunk))
+		got, flaws := hashIn(t, body, max(1, chunk))
+		if want := flawsOf(string(body)); flaws != want {
+			t.Fatalf("flaws of %q in chunks of %d: got %v, want %v", body, chunk, flaws.Names(), want.Names())
+		}
 		if got != sha256.Sum256([]byte(relaxedBody(string(body)))) {
 			t.Fatalf("hash of %q in chunks of %d differs", body, chunk)
 		}
