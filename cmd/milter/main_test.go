@@ -94,7 +94,7 @@ func TestFlagsThatAreWrongAreAllTold(t *testing.T) {
 }
 
 func TestVersionIsShown(t *testing.T) {
-	want := "milter unknown\nRSA signatures by " + rsasign.Current().String() + "\n"
+	want := "milter version unknown\nRSA signatures by " + rsasign.Current().String() + "\n"
 	for _, arg := range []string{"--version", "version"} {
 		if out, err := execute(t, arg); err != nil || out != want {
 			t.Errorf("%s: %q %v", arg, out, err)
