@@ -84,6 +84,11 @@ check-generate: tools-generate ## Fail if generated files are not what `make gen
 bench: ## Run every Go benchmark and print a table and key=value lines
 	@hack/bench.sh
 
+.PHONY: bench-milter
+bench-milter: build build-openssl ## Both builds of the milter against OpenDKIM under one load (Debian; BENCHFLAGS="-quick", -help: more)
+	@hack/install-debian-packages.sh opendkim openssl
+	go run ./test/bench $(BENCHFLAGS)
+
 ##@ Ship
 
 .PHONY: image
