@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,7 +25,6 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
-	"github.com/maildomain-operator/maildomain-operator/test/env/kubelet"
 	"github.com/maildomain-operator/maildomain-operator/test/env/miltertest"
 )
 
@@ -159,9 +159,24 @@ func (s *storm) swap(t *testing.T, n int) {
 	if n%3 == 1 {
 		s.spoil(data, n)
 	}
-	if err := kubelet.Write(s.dir, data); err != nil {
+	if err := s.write(fmt.Sprintf("..%d", n), data); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// write does what kubelet does with a mounted Secret: a new folder, then one rename of the link to it.
+func (s *storm) write(folder string, data map[string][]byte) error {
+	link, next := filepath.Join(s.dir, "..data"), filepath.Join(s.dir, "..data_tmp")
+	old, _ := os.Readlink(link)
+	errs := []error{os.Mkdir(filepath.Join(s.dir, folder), 0o700)}
+	for name, text := range data {
+		errs = append(errs, os.WriteFile(filepath.Join(s.dir, folder, name), text, 0o600))
+	}
+	errs = append(errs, os.Symlink(folder, next), os.Rename(next, link))
+	if old != "" {
+		errs = append(errs, os.RemoveAll(filepath.Join(s.dir, old)))
+	}
+	return errors.Join(errs...)
 }
 
 // key is a key of a domain with a selector of its own, published before anybody signs with it.
