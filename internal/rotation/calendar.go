@@ -143,8 +143,9 @@ func (c Calendar) jitter(period time.Duration) time.Duration {
 	return time.Duration(share * float64(min(period/10, maxJitter))).Truncate(time.Second)
 }
 
-// Generation is when the oldest of the keys that sign began to: since for Calendar.Due. It is zero if no key signs, and
-// as long as the beginning of one is not noted.
+// Generation is when the present keys began to sign, the oldest of the algorithms: since for Calendar.Due. A rotation that
+// was undone counts too, lest it begin again at once. It is zero if no key signs, and as long as the beginning of one is
+// not noted.
 func Generation(keys []Key) time.Time {
 	var oldest time.Time
 	for _, k := range keys {
@@ -154,7 +155,7 @@ func Generation(keys []Key) time.Time {
 		if !k.noted() {
 			return time.Time{}
 		}
-		oldest = earliest(oldest, k.SigningSince)
+		oldest = earliest(oldest, newest(ofAlgorithm(keys, k.Algorithm)))
 	}
 	return oldest
 }

@@ -56,7 +56,8 @@ type Decision struct {
 // Next decides the next steps for the keys of one domain.
 func Next(policy Policy, keys []Key, now time.Time) Decision {
 	// A stable order, newest first, makes the decision the same whatever order the keys were listed in.
-	keys = slices.SortedFunc(slices.Values(keys), func(a, b Key) int {
+	keys = slices.Clone(keys)
+	slices.SortFunc(keys, func(a, b Key) int {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.Selector, a.Selector))
 	})
 	// Invariant 7: who signs is decided about all keys together, so that one of which nothing is known stops it.
@@ -64,13 +65,14 @@ func Next(policy Policy, keys []Key, now time.Time) Decision {
 		return Decision{WaitingFor: k.Selector + ": " + k.Unsure}
 	}
 	p := plan{policy: policy, keys: keys, now: now}
-	taken := takenSelectors(policy.Selectors, keys)
 	for _, want := range policy.Keys {
 		p.lanes = append(p.lanes, nextOf(policy, want, ofAlgorithm(keys, want.Algorithm), now))
 	}
 	p.rotateTogether()
+	p.mostUrgentFirst()
+	var given []string
 	for i := range p.lanes {
-		p.lanes[i].settle(policy, keys, taken, now)
+		given = append(given, p.lanes[i].settle(policy, keys, given, now)...)
 	}
 	p.keepOneRSA()
 	p.dropUnwanted()
@@ -101,6 +103,17 @@ func (p *plan) rotateTogether() {
 			l.waitFor(l.heir, "a fresh look at the key of the other algorithm, to rotate together")
 		}
 	}
+}
+
+// mostUrgentFirst has the lanes choose selectors in turn: the slots of a ring are few, and one algorithm must not take every
+// slot that comes free.
+func (p *plan) mostUrgentFirst() {
+	slices.SortStableFunc(p.lanes, func(a, b lane) int {
+		if a.signs != b.signs {
+			return map[bool]int{true: 1, false: -1}[a.signs]
+		}
+		return newest(a.keys).Compare(newest(b.keys))
+	})
 }
 
 // keepOneRSA enforces that RSA signs first: Ed25519 alone fails at several large receivers, so that no other
@@ -192,7 +205,13 @@ func signing(keys []Key) []string {
 }
 
 func ofAlgorithm(keys []Key, a dkim.Algorithm) []Key {
-	return slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { return k.Algorithm != a })
+	of := make([]Key, 0, len(keys))
+	for _, k := range keys {
+		if k.Algorithm == a {
+			of = append(of, k)
+		}
+	}
+	return of
 }
 
 func pick(keys []Key, is func(Key) bool) (Key, bool) {

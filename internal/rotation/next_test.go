@@ -155,6 +155,86 @@ func TestNext(t *testing.T) {
 			policy: Policy{Selectors: Selectors{Ring: []string{"a", "b"}}}, keys: []Key{key("a", signs, small), key("b", newer, small, conflict)},
 			want: []Step{SetIntent{"example-org-b", ToRetire}},
 		},
+		"a ring is shared: the algorithm whose key is older gets the slot": {
+			policy: Policy{Keys: []WantedKey{rsa, ed}, Selectors: Selectors{Ring: []string{"a", "b", "c"}}},
+			keys:   []Key{key("a", signs), key("b", edKey, signs, func(k *Key) { k.SigningSince = day.Add(-48 * time.Hour) })},
+			want:   []Step{CreateKey{"c", dkim.Ed25519, 0}},
+		},
+		"a rotation of both algorithms is one write": {
+			policy: Policy{Keys: []WantedKey{rsa, ed}, RotateAt: day},
+			keys:   []Key{key("a", signs), key("b", newer), key("e", edKey, signs), key("f", edKey, newer)},
+			want:   []Step{SetIntent{"example-org-b", ToSign}, SetIntent{"example-org-f", ToSign}, SignWith{[]string{"b", "f"}}},
+		},
+		"so that one waits for the last look at the other": {
+			policy: Policy{Keys: []WantedKey{rsa, ed}, RotateAt: day},
+			keys:   []Key{key("a", signs), key("b", newer), key("e", edKey, signs), key("f", edKey, newer, stale)},
+			want:   []Step{Sweep{"example-org-f"}},
+		},
+		"but not for one that is not ready": {
+			policy: Policy{Keys: []WantedKey{rsa, ed}, RotateAt: day},
+			keys:   []Key{key("a", signs), key("b", newer), key("e", edKey, signs), key("f", edKey, newer, waits)},
+			want:   []Step{SetIntent{"example-org-b", ToSign}, SignWith{[]string{"b", "e"}}},
+		},
+		"a rotation is undone while the former record stands": {
+			policy: Policy{Undo: day, Lifetimes: lives},
+			keys:   []Key{key("a", former, retires), key("b", signs, newer), key("c", newer)},
+			want:   []Step{SetIntent{"example-org-a", ToSign}, SignWith{[]string{"a"}}},
+		},
+		"after a last look at it": {
+			policy: Policy{Undo: day, Lifetimes: lives},
+			keys:   []Key{key("a", former, retires, stale), key("b", signs, newer), key("c", newer)},
+			want:   []Step{Sweep{"example-org-a"}},
+		},
+		"what was undone is not undone again, and the other one retires": {
+			policy: Policy{Undo: day, RotateAt: day.Add(-40 * time.Minute), Lifetimes: lives},
+			keys:   []Key{key("a", former, func(k *Key) { k.Signs = true }), key("b", newer, elected, func(k *Key) { k.SigningSince = day.Add(-time.Minute) }), key("c", newer)},
+			want:   []Step{SetIntent{"example-org-b", ToRetire}},
+		},
+		"nothing is undone once the record was emptied": {
+			policy: Policy{Undo: day, Lifetimes: lives}, keys: []Key{key("a", former, retires, emptied), key("b", signs, newer), key("c", newer)},
+		},
+		"nor shortly before": {
+			policy: Policy{Undo: day, Lifetimes: lives},
+			keys: []Key{
+				key("a", former, retires, func(k *Key) { k.RetiredAt = day.Add(-lives.Overlap) }), key("b", signs, newer), key("c", newer),
+			},
+		},
+		"a key without a trace in the DNS is deleted": {
+			policy: Policy{Lifetimes: lives},
+			keys:   []Key{key("a", retires, emptied, func(k *Key) { k.RemovedAt = day.Add(-2 * time.Hour) }), key("b", signs), key("c", newer)},
+			want:   []Step{DeleteKey{"example-org-a"}},
+		},
+		"but not before caches have forgotten it": {
+			policy: Policy{Lifetimes: lives}, keys: []Key{key("a", retires, emptied, removed), key("b", signs), key("c", newer)},
+		},
+		"nor one that a person wrote": {
+			policy: Policy{Lifetimes: lives},
+			keys: []Key{
+				key("a", retires, emptied, func(k *Key) { k.RemovedAt, k.Manual = day.Add(-2*time.Hour), true }), key("b", signs), key("c", newer),
+			},
+		},
+		"nothing is decided while something cannot be read": {
+			policy: Policy{RotateAt: day}, keys: []Key{key("a", signs), key("b", newer, unread)},
+		},
+		"no wait is over while our clock is in doubt": {
+			policy: Policy{RotateAt: day, Lifetimes: Lifetimes{ClockInDoubt: true}}, keys: []Key{key("a", signs), key("b", newer)},
+		},
+		"but a key that signed before signs again": {
+			policy: Policy{Lifetimes: Lifetimes{ClockInDoubt: true}}, keys: []Key{key("a", former), key("b", newer)},
+			want: []Step{SignWith{[]string{"a"}}},
+		},
+		"a key makes way only once it was noted that it signs": {
+			policy: Policy{RotateAt: day}, keys: []Key{key("a", signs, func(k *Key) { k.SigningSince = time.Time{} }), key("b", newer)},
+		},
+		"an elected key is not thrown away while it is looked at": {
+			policy: Policy{RotateAt: day}, keys: []Key{key("a", signs), key("b", newer, elected, stale)}, want: []Step{Sweep{"example-org-b"}},
+		},
+		"a spare without a private key retires when another stands": {
+			keys: []Key{key("a", signs), key("b", newer, gone), key("c", newer)}, want: []Step{SetIntent{"example-org-b", ToRetire}},
+		},
+		"a key that signs is asked to": {
+			keys: []Key{key("a", signs, func(k *Key) { k.Intent = ToRetire }), key("b", newer)}, want: []Step{SetIntent{"example-org-a", ToSign}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.policy.Keys == nil {

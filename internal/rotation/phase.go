@@ -67,8 +67,8 @@ type Key struct {
 	Fresh       bool      // a sweep of all servers, made just now, found it
 
 	Signs        bool      // the signing Secret holds it
-	SigningSince time.Time // when it began to, this time: a key that comes back begins anew
-	RetiredAt    time.Time // when it was read live that signers hold it no more; zero again when it comes back
+	SigningSince time.Time // when it began to
+	RetiredAt    time.Time // when it was read live that signers hold it no more
 	HeldBy       string    // a pod that still shows it, where pods are asked
 	RevokedAt    time.Time // when its record was emptied
 	RemovedAt    time.Time // when its record was gone
@@ -113,4 +113,15 @@ func (k Key) alive() bool { return k.sound() && !k.retired() }
 
 // noted tells whether its controller has noted that the key signs. Until then it does not make way for another: a key
 // of which no beginning is known never signed, and goes without overlap.
-func (k Key) noted() bool { return !k.SigningSince.IsZero() && k.RetiredAt.IsZero() }
+func (k Key) noted() bool { return !k.SigningSince.IsZero() }
+
+// newest is when the last of the keys of one algorithm began to sign. Where a rotation was undone, that one signs no more.
+func newest(keys []Key) time.Time {
+	var last time.Time
+	for _, k := range keys {
+		if k.SigningSince.After(last) {
+			last = k.SigningSince
+		}
+	}
+	return last
+}

@@ -34,9 +34,9 @@ func (p Policy) wants(a dkim.Algorithm) bool {
 	return slices.ContainsFunc(p.Keys, func(w WantedKey) bool { return w.Algorithm == a })
 }
 
-// rotates tells whether the time has come to replace the key that signs.
-func (p Policy) rotates(incumbent Key, now time.Time) bool {
-	return !p.RotateAt.IsZero() && !now.Before(p.RotateAt) && incumbent.SigningSince.Before(p.RotateAt)
+// rotates tells whether the time has come to replace the key that signs. newest is when the last one began to.
+func (p Policy) rotates(newest, now time.Time) bool {
+	return !p.RotateAt.IsZero() && !now.Before(p.RotateAt) && newest.Before(p.RotateAt)
 }
 
 // unfit tells whether the key that signs has to make way whatever the time.
@@ -82,15 +82,19 @@ func (s Selectors) next(a dkim.Algorithm, now time.Time, taken map[string]bool) 
 	}
 }
 
-func takenSelectors(s Selectors, keys []Key) map[string]bool {
-	taken := map[string]bool{}
-	for _, used := range s.Used {
-		taken[used] = len(s.Ring) == 0
+// taken are the selectors that no new key may have.
+func taken(s Selectors, keys []Key, given []string) map[string]bool {
+	all := map[string]bool{}
+	if len(s.Ring) == 0 {
+		given = slices.Concat(given, s.Used)
+	}
+	for _, selector := range given {
+		all[selector] = true
 	}
 	for _, k := range keys {
-		taken[k.Selector] = true
+		all[k.Selector] = true
 	}
-	return taken
+	return all
 }
 
 // freeAt is when the first slot of the ring comes free, as far as that is known; zero: not known.

@@ -10,9 +10,10 @@ import "time"
 const undoMargin = 10 * time.Minute
 
 // undoes tells whether a person wants the key that signs now to make way for the one before it. What was said later
-// counts: a rotation that is due since is not undone.
-func (p Policy) undoes(incumbent Key, now time.Time) bool {
-	return !p.Undo.IsZero() && !now.Before(p.Undo) && incumbent.SigningSince.Before(p.Undo) && !p.RotateAt.After(p.Undo)
+// counts: a rotation that is due since is not undone. And once another key signs than the newest, it was done.
+func (p Policy) undoes(incumbent Key, newest, now time.Time) bool {
+	asked := !p.Undo.IsZero() && !now.Before(p.Undo) && incumbent.SigningSince.Before(p.Undo) && !p.RotateAt.After(p.Undo)
+	return asked && incumbent.SigningSince.Equal(newest)
 }
 
 // lastBefore is the key that signed last before the incumbent and may still come back: its record stands unchanged, and
