@@ -65,6 +65,10 @@ test-integration: build apiserver ## Stories and the providers' suite against re
 	hack/install-debian-packages.sh
 	$(GOTEST) -tags integration $(TESTFLAGS) -v -count=1 ./test/e2e/... ./test/conformance/... ./test/monitoring/...
 
+.PHONY: simulate
+simulate: ## A thousand domains rotate their keys for three years, and every message is checked where it arrives
+	$(GOTEST) -count=1 -v ./test/simulation -run TestNoMessageIsLost -domains 1000 -years 3
+
 .PHONY: lint
 lint: tools-lint ## Lint the Go sources and the shell scripts
 	$(BIN)/golangci-lint run
