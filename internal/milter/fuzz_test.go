@@ -19,6 +19,7 @@ func FuzzPackets(f *testing.F) {
 	f.Add([]byte(raw('B', string(bytes.Repeat([]byte("x"), smallBuffer+1))) + raw('E', "")))
 	f.Add([]byte(raw('L', string(bytes.Repeat([]byte("y"), smallBuffer+growth))) + raw('E', "")))
 	f.Add([]byte("\x00\x00\x00\x00"))
+	f.Add([]byte("\x00\x00\x00\x01\xe9"))
 	f.Add([]byte("\xff\xff\xff\xffB"))
 	f.Add([]byte("\x00\x04\x00\x00Bshort"))
 	f.Fuzz(func(t *testing.T, stream []byte) {

@@ -53,7 +53,7 @@ func whole(p *packetReader) (code, data string, err error) {
 		}
 		text.Write(got.data)
 		if !got.more {
-			return string(got.code), text.String(), nil
+			return string([]byte{byte(got.code)}), text.String(), nil
 		}
 	}
 }
