@@ -40,6 +40,11 @@ func secretsAre(values map[string]string) dnsprovider.SecretReader {
 
 func openCloudflare(tb testing.TB, transport http.RoundTripper) dnsprovider.Driver {
 	tb.Helper()
+	return openCloudflareAccount(tb, transport).Driver
+}
+
+func openCloudflareAccount(tb testing.TB, transport http.RoundTripper) *dnsprovider.Account {
+	tb.Helper()
 	spec := v1alpha1.DNSProviderSpec{Cloudflare: &v1alpha1.Cloudflare{APITokenSecretRef: v1alpha1.SecretKeyRef{Name: "cf", Key: "token"}}}
 	account, err := dnsprovider.Open(tb.Context(), spec, dnsprovider.OpenOptions{
 		Secrets: secretsAre(map[string]string{"token": cloudflareToken}), Transport: transport, Now: now,
@@ -47,7 +52,7 @@ func openCloudflare(tb testing.TB, transport http.RoundTripper) dnsprovider.Driv
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return account.Driver
+	return account
 }
 
 // cloudflareScene is how the account is before each probe.

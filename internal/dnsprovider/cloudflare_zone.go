@@ -182,24 +182,19 @@ func (z *cloudflareZone) Apply(ctx context.Context, changes []dnsplan.Change) []
 		return errs
 	}
 	now := z.sets(records)
-	var group []cloudflarePart
-	size := 0
-	flush := func() {
-		halving(group, func(parts []cloudflarePart) error { return z.send(ctx, parts) }, func(p cloudflarePart, err error) { errs[p.at] = err })
-		group, size = nil, 0
-	}
+	groups, size := [][]cloudflarePart{nil}, 0
 	for i, c := range changes {
 		body, err := z.plan(c, now, records)
 		if err != nil {
 			errs[i] = err
 			continue
 		}
-		if size+body.size() > cloudflareBatch && size > 0 {
-			flush()
+		if size += body.size(); size > cloudflareBatch {
+			groups, size = append(groups, nil), body.size()
 		}
-		group, size = append(group, cloudflarePart{i, body}), size+body.size()
+		groups[len(groups)-1] = append(groups[len(groups)-1], cloudflarePart{i, body})
 	}
-	flush()
+	halving(groups, func(parts []cloudflarePart) error { return z.send(ctx, parts) }, func(p cloudflarePart, err error) { errs[p.at] = err })
 	return errs
 }
 

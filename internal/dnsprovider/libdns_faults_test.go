@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/libdns/libdns"
 
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
@@ -35,8 +36,26 @@ type fault struct {
 
 // reproduce runs each probe through the unmodified libdns module, which must show the fault, and through our driver, which
 // must not: the same probe tells them apart, so it can fail.
-func reproduce(t *testing.T, driver string, faults []fault, theirs, ours func(t *testing.T, quirk string) editor) {
+//
+// The registry must name the same quirks; elsewhere are those that another test of this package reproduces.
+func reproduce(t *testing.T, driver string, faults []fault, theirs, ours func(t *testing.T, quirk string) editor, elsewhere ...string) {
 	t.Helper()
+	probed := slices.Clone(elsewhere)
+	for _, f := range faults {
+		probed = append(probed, f.quirk)
+	}
+	for _, d := range dnsprovider.Descriptions() {
+		if d.Name != driver {
+			continue
+		}
+		var named []string
+		for _, q := range d.Quirks {
+			named = append(named, q.Name)
+		}
+		if diff := cmp.Diff(slices.Sorted(slices.Values(probed)), slices.Sorted(slices.Values(named))); diff != "" {
+			t.Errorf("quirks that are probed (-) and that the registry names (+):\n%s", diff)
+		}
+	}
 	for _, f := range faults {
 		t.Run(f.quirk, func(t *testing.T) {
 			harm := f.probe(t, theirs(t, f.quirk))

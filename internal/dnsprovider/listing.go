@@ -57,14 +57,15 @@ func names(zone dnsrecord.Name, questions []Question) []dnsrecord.Name {
 	return slices.Compact(all)
 }
 
-// halving has all parts done in one request. One that the provider refuses as a whole is cut in halves, until those parts
-// that are at fault stand alone: one bad record never holds up another, and n good ones cost no n requests.
-func halving[P any](parts []P, send func([]P) error, done func(P, error)) {
-	var over error // nothing more can be done now
+// halving has each group done in one request. One that the provider refuses as a whole is cut in halves, until those parts
+// that are at fault stand alone: one bad record never holds up another, and n good ones cost no n requests. After an error
+// that concerns all, nothing more is asked.
+func halving[P any](groups [][]P, send func([]P) error, done func(P, error)) {
+	var over error
 	var try func([]P)
 	try = func(parts []P) {
 		err := over
-		if err == nil && len(parts) > 0 {
+		if err == nil {
 			err = send(parts)
 		}
 		if concernsAll(err) {
@@ -79,7 +80,11 @@ func halving[P any](parts []P, send func([]P) error, done func(P, error)) {
 		try(parts[:len(parts)/2])
 		try(parts[len(parts)/2:])
 	}
-	try(parts)
+	for _, g := range groups {
+		if len(g) > 0 {
+			try(g)
+		}
+	}
 }
 
 // concernsAll says whether an error is about the provider, not about what it was asked.

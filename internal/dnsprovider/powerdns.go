@@ -205,7 +205,7 @@ func (z *powerDNSZone) Apply(ctx context.Context, changes []dnsplan.Change) []er
 		}
 		parts = append(parts, powerDNSPart{i, sets[c.Key()].after(c)})
 	}
-	halving(parts, func(parts []powerDNSPart) error {
+	halving([][]powerDNSPart{parts}, func(parts []powerDNSPart) error {
 		var body struct {
 			Sets []powerDNSSet `json:"rrsets"`
 		}

@@ -33,6 +33,7 @@ type OpenOptions struct {
 
 // driver is one entry of the catalogue.
 type driver struct {
+	about about
 	// chosen reports whether the specification asks for it.
 	chosen func(v1alpha1.DNSProviderSpec) bool
 	// credentials are the Secret entries that open reads.
@@ -44,28 +45,34 @@ type driver struct {
 // drivers is the one catalogue of providers.
 var drivers = map[string]driver{
 	"cloudflare": {
+		about:       aboutCloudflare,
 		chosen:      func(s v1alpha1.DNSProviderSpec) bool { return s.Cloudflare != nil },
 		credentials: cloudflareCredentials,
 		open:        openCloudflare,
 	},
 	"route53": {
+		about:       aboutRoute53,
 		chosen:      func(s v1alpha1.DNSProviderSpec) bool { return s.Route53 != nil },
 		credentials: route53Credentials,
 		open:        openRoute53,
 	},
 	"powerdns": {
+		about:       aboutPowerDNS,
 		chosen:      func(s v1alpha1.DNSProviderSpec) bool { return s.PowerDNS != nil },
 		credentials: powerDNSCredentials,
 		open:        openPowerDNS,
 	},
 	"libdns": {
+		about:  aboutLibdns,
 		chosen: func(s v1alpha1.DNSProviderSpec) bool { return s.Libdns != nil },
 	},
 	"manual": {
+		about:  aboutManual,
 		chosen: func(s v1alpha1.DNSProviderSpec) bool { return s.Manual != nil },
 		open:   openManual,
 	},
 	"rfc2136": {
+		about:       aboutRFC2136,
 		chosen:      func(s v1alpha1.DNSProviderSpec) bool { return s.RFC2136 != nil },
 		credentials: rfc2136Credentials,
 		open:        openRFC2136,

@@ -29,6 +29,8 @@ const (
 	route53Region = "us-east-1"
 	// An AWS account may make 5 requests in any second, whoever makes them: 3 and a burst of 2 stay within.
 	route53Rate, route53Burst = 3, 2
+	// route53MinimumTTL: 0 would be taken, and no resolver would keep the record.
+	route53MinimumTTL = 1
 	// settleEvery is how often a change is asked after; most are INSYNC within a minute.
 	settleEvery = 10 * time.Second
 )
@@ -109,6 +111,9 @@ func (d *route53) Zones(ctx context.Context) ([]dnsrecord.Name, error) {
 		if err != nil {
 			return nil, d.explain(err)
 		}
+		if page.MaxItems == nil {
+			return nil, d.notOfTheAPI()
+		}
 		for _, z := range page.HostedZones {
 			if name, ok := route53Name(z.Name); ok {
 				zones = append(zones, name)
@@ -132,8 +137,8 @@ func (d *route53) Check(ctx context.Context, zones []dnsrecord.Name) error {
 	return errors.Join(errs...)
 }
 
-// MinimumTTL is none.
-func (d *route53) MinimumTTL() uint32 { return 1 }
+// MinimumTTL is one second.
+func (d *route53) MinimumTTL() uint32 { return route53MinimumTTL }
 
 // Zone returns a hosted zone of the account.
 func (d *route53) Zone(name dnsrecord.Name) Zone { return &route53Zone{route53: d, name: name} }
@@ -149,6 +154,9 @@ func (d *route53) idOf(ctx context.Context, name dnsrecord.Name) (string, error)
 	answer, err := d.api.ListHostedZonesByName(ctx, &awsapi.ListHostedZonesByNameInput{DNSName: aws.String(name.FQDN())})
 	if err != nil {
 		return "", d.explain(err)
+	}
+	if answer.MaxItems == nil {
+		return "", d.notOfTheAPI()
 	}
 	var public, private []string
 	for _, z := range answer.HostedZones {
@@ -224,6 +232,12 @@ func (d *route53) explain(err error) error {
 		return d.fail(Unreachable, err, "the answer of Route 53 broke off or is not of its API")
 	}
 	return d.fail(Unreachable, err, "Route 53 did not answer: %s", plain(err))
+}
+
+// notOfTheAPI is an answer without what every answer has. The SDK makes an empty list of any page that some proxy sends,
+// and what is missing from a list would be taken for absent.
+func (d *route53) notOfTheAPI() error {
+	return d.fail(Unknown, nil, "the answer of Route 53 is not of its API: does something stand in between?")
 }
 
 func (d *route53) fail(reason Reason, cause error, format string, args ...any) error {

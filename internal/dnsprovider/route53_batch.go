@@ -52,12 +52,7 @@ func (z *route53Zone) Apply(ctx context.Context, changes []dnsplan.Change) []err
 		}
 		return errs
 	}
-	var group []route53Part
-	records, characters := 0, 0
-	flush := func() {
-		halving(group, func(parts []route53Part) error { return z.send(ctx, parts) }, func(p route53Part, err error) { errs[p.at] = err })
-		group, records, characters = nil, 0, 0
-	}
+	groups, records, characters := [][]route53Part{nil}, 0, 0
 	for i, c := range changes {
 		p, err := z.plan(c)
 		if err != nil {
@@ -65,12 +60,13 @@ func (z *route53Zone) Apply(ctx context.Context, changes []dnsplan.Change) []err
 			continue
 		}
 		p.at = i
-		if records+p.records > route53BatchRecords || characters+p.characters > route53BatchCharacters {
-			flush()
+		records, characters = records+p.records, characters+p.characters
+		if records > route53BatchRecords || characters > route53BatchCharacters {
+			groups, records, characters = append(groups, nil), p.records, p.characters
 		}
-		group, records, characters = append(group, p), records+p.records, characters+p.characters
+		groups[len(groups)-1] = append(groups[len(groups)-1], p)
 	}
-	flush()
+	halving(groups, func(parts []route53Part) error { return z.send(ctx, parts) }, func(p route53Part, err error) { errs[p.at] = err })
 	for _, c := range changes {
 		delete(z.read, c.Name) // it is not so any more
 	}
@@ -171,8 +167,9 @@ func (z *route53Zone) send(ctx context.Context, parts []route53Part) error {
 	if err != nil {
 		return z.ids.judge(z.name, z.explain(err))
 	}
-	if answer.ChangeInfo != nil {
-		z.pending = append(z.pending, aws.ToString(answer.ChangeInfo.Id))
+	if answer.ChangeInfo == nil {
+		return z.notOfTheAPI()
 	}
+	z.pending = append(z.pending, aws.ToString(answer.ChangeInfo.Id))
 	return nil
 }

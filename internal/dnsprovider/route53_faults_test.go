@@ -30,6 +30,11 @@ const accessKeyID = "AKIAIOSFODNN7EXAMPLE"
 
 func openRoute53(tb testing.TB, transport http.RoundTripper) dnsprovider.Driver {
 	tb.Helper()
+	return openRoute53Account(tb, transport).Driver
+}
+
+func openRoute53Account(tb testing.TB, transport http.RoundTripper) *dnsprovider.Account {
+	tb.Helper()
 	spec := v1alpha1.DNSProviderSpec{Route53: &v1alpha1.Route53{
 		AccessKeyID: accessKeyID, SecretAccessKeySecretRef: &v1alpha1.SecretKeyRef{Name: "aws", Key: "secret"},
 	}}
@@ -39,7 +44,7 @@ func openRoute53(tb testing.TB, transport http.RoundTripper) dnsprovider.Driver 
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return account.Driver
+	return account
 }
 
 // route53Scene is how the account is before each probe.
@@ -223,7 +228,7 @@ var route53Faults = []fault{
 }
 
 func TestFaultsOfLibdnsRoute53AreCured(t *testing.T) {
-	reproduce(t, "route53", route53Faults, theirRoute53, ourRoute53)
+	reproduce(t, "route53", route53Faults, theirRoute53, ourRoute53, "route53-ends-the-process")
 }
 
 // A profile that is not there ends the process with log.Fatal, so the module runs in one of its own.

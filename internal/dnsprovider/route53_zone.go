@@ -91,6 +91,9 @@ func (z *route53Zone) page(ctx context.Context, from dnsrecord.Name) (*awsapi.Li
 	if err != nil {
 		return nil, z.ids.judge(z.name, z.explain(err))
 	}
+	if page.MaxItems == nil {
+		return nil, z.notOfTheAPI()
+	}
 	for _, set := range page.ResourceRecordSets {
 		if name, ok := route53Name(set.Name); ok && !name.In(z.name) {
 			return nil, z.fail(ZoneNotFound, nil, "hostedZoneID is that of another zone than %s: it holds %s", z.name, name)
@@ -143,7 +146,10 @@ func (z *route53Zone) Settle(ctx context.Context) error {
 		if err != nil {
 			return z.explain(err)
 		}
-		if answer.ChangeInfo != nil && answer.ChangeInfo.Status == types.ChangeStatusInsync {
+		if answer.ChangeInfo == nil {
+			return z.notOfTheAPI()
+		}
+		if answer.ChangeInfo.Status == types.ChangeStatusInsync {
 			z.pending = z.pending[:last]
 			continue
 		}
