@@ -128,7 +128,7 @@ func runs(t *testing.T) uint64 {
 		}
 		return n
 	}
-	return 300
+	return 100
 }
 
 func TestWhateverAVendorDoesForeignRecordsStayAndOursCome(t *testing.T) {
