@@ -92,7 +92,7 @@ func TestEveryFlagCanStandInTheFile(t *testing.T) {
 
 func TestFaultsOfAFileNameTheLineAndWhatToDo(t *testing.T) {
 	for text, want := range map[string]string{
-		"keys: [/k]\nsingn: [unix:/s]\n":          "milter.yaml:2: singn: no such setting; want one of authserv-id, check, deadline,",
+		"keys: [/k]\nsingn: [unix:/s]\n":          "milter.yaml:2: singn: no such setting; want one of authserv-id, ",
 		"config: other.yaml\n":                    "milter.yaml:1: config: no such setting",
 		"keys: /k\n":                              "milter.yaml:1: keys: want a list, such as [a, b]",
 		"keys: [[/k]]\n":                          "milter.yaml:1: keys: want a list",

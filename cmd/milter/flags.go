@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/maildomain-operator/maildomain-operator/internal/dnslookup"
 	"github.com/maildomain-operator/maildomain-operator/internal/milter"
 	"github.com/maildomain-operator/maildomain-operator/internal/rsasign"
 )
@@ -130,6 +131,7 @@ type settings struct {
 	socketMode   fs.FileMode
 	policy       milter.Policy
 	verification *milter.Verification // nil: nothing is verified
+	resolver     *dnslookup.Resolver  // nil: nobody asks
 	level        slog.Level
 }
 
@@ -163,7 +165,7 @@ func (o *options) settle() (settings, error) {
 	}
 	s.policy, err = o.parsePolicy()
 	errs = append(errs, err)
-	s.verification, err = o.verify.settle(o.from)
+	s.verification, s.resolver, err = o.verify.settle(o.from)
 	return s, errors.Join(append(errs, err, o.checkNumbers())...)
 }
 

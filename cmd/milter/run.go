@@ -42,7 +42,7 @@ func (o *options) run(ctx context.Context, s settings, log *slog.Logger) error {
 		Verification: s.verification,
 		Metrics:      metrics, Log: log, Now: time.Now,
 	})
-	registerDNS(registry, s.verification)
+	registerDNS(registry, s.resolver)
 	warn(s, log)
 	tellEngine(log)
 
@@ -70,6 +70,13 @@ func (o *options) run(ctx context.Context, s settings, log *slog.Logger) error {
 		}
 		return nil
 	})
+	if o.verify.compare > 0 {
+		publication := milter.Publication{Live: live, Resolver: s.resolver, Every: o.verify.compare, Log: log}
+		group.Go(func() error {
+			publication.Run(ctx)
+			return nil
+		})
+	}
 	for i, l := range listeners {
 		role := s.listeners[i].role
 		log.Info(string(role)+"ing listener", "address", l.Addr().Network()+":"+l.Addr().String())

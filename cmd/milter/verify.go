@@ -27,6 +27,7 @@ type verifyOptions struct {
 	resolvers  []string
 	dnsTimeout time.Duration
 	onResult   map[string]string
+	compare    time.Duration // how often our own keys are compared with the DNS; 0: never
 }
 
 const verifyHelp = `
@@ -51,20 +52,28 @@ func (o *verifyOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.authservID, "authserv-id", "", "who judges, in Authentication-Results: the name that your filters trust; empty: the MTA's own name, its macro {j}")
 	f.StringArrayVar(&o.resolvers, "resolver", nil, "recursive resolver, address or address:port; may be given several times; none: those of /etc/resolv.conf")
 	f.DurationVar(&o.dnsTimeout, "dns-timeout", 20*time.Second, "how long the DNS may take for one message")
+	f.DurationVar(&o.compare, "compare-keys", 0, "how often the keys that sign are compared with public DNS: one that it contradicts is not used while it shows an RSA key of the domain; 0: never")
 	f.StringToStringVar(&o.onResult, "on-result", nil, "what is done about results: result=tag|quarantine|reject|tempfail, see above")
 }
 
 // Bounds on the questions to resolvers.
 const (
+	minCompare      = time.Minute
 	questionTimeout = 3 * time.Second
 	maxInFlight     = 256
 	cacheEntries    = 20_000
 	cacheOctets     = 8 << 20
 )
 
-// settle checks the flags. Without a listener there is no verification.
-func (o *verifyOptions) settle(from origins) (*milter.Verification, error) {
+// asks tells whether anything is asked of the DNS.
+func (o *verifyOptions) asks() bool { return len(o.listen) > 0 || o.compare > 0 }
+
+// settle checks the flags. Without a listener there is no verification, and where nobody asks no resolver.
+func (o *verifyOptions) settle(from origins) (*milter.Verification, *dnslookup.Resolver, error) {
 	var errs []error
+	if o.compare != 0 && o.compare < minCompare {
+		errs = append(errs, fmt.Errorf("%s %s: want 0 or at least %s", from.name("compare-keys"), o.compare, minCompare))
+	}
 	if o.dnsTimeout <= 0 {
 		errs = append(errs, fmt.Errorf("%s %s: want more than 0", from.name("dns-timeout"), o.dnsTimeout))
 	}
@@ -75,15 +84,16 @@ func (o *verifyOptions) settle(from origins) (*milter.Verification, error) {
 	}
 	actions, err := o.actions(from)
 	servers, serversErr := o.servers(from)
-	if err := errors.Join(append(errs, err, serversErr)...); err != nil || len(o.listen) == 0 {
-		return nil, err
+	if err := errors.Join(append(errs, err, serversErr)...); err != nil || !o.asks() {
+		return nil, nil, err
 	}
-	return &milter.Verification{
-		AuthservID: o.authservID, Timeout: o.dnsTimeout, Actions: actions,
-		Resolver: dnslookup.New(dnslookup.Config{
-			Servers: servers, Timeout: questionTimeout, MaxEntries: cacheEntries, MaxOctets: cacheOctets, MaxInFlight: maxInFlight, Now: time.Now,
-		}),
-	}, nil
+	resolver := dnslookup.New(dnslookup.Config{
+		Servers: servers, Timeout: questionTimeout, MaxEntries: cacheEntries, MaxOctets: cacheOctets, MaxInFlight: maxInFlight, Now: time.Now,
+	})
+	if len(o.listen) == 0 {
+		return nil, resolver, nil
+	}
+	return &milter.Verification{AuthservID: o.authservID, Timeout: o.dnsTimeout, Actions: actions, Resolver: resolver}, resolver, nil
 }
 
 func (o *verifyOptions) actions(from origins) (map[milter.Finding]milter.Action, error) {
@@ -127,7 +137,7 @@ func (o *verifyOptions) servers(from origins) ([]netip.AddrPort, error) {
 		}
 		servers = append(servers, server)
 	}
-	if len(o.resolvers) > 0 || len(o.listen) == 0 {
+	if len(o.resolvers) > 0 || !o.asks() {
 		return servers, errors.Join(errs...)
 	}
 	servers, err := dnslookup.SystemServers("/etc/resolv.conf")
@@ -138,12 +148,8 @@ func (o *verifyOptions) servers(from origins) ([]netip.AddrPort, error) {
 }
 
 // registerDNS registers the numbers of the resolver.
-func registerDNS(registry prometheus.Registerer, v *milter.Verification) {
-	if v == nil {
-		return
-	}
-	r, ok := v.Resolver.(*dnslookup.Resolver)
-	if !ok {
+func registerDNS(registry prometheus.Registerer, r *dnslookup.Resolver) {
+	if r == nil {
 		return
 	}
 	const prefix = "maildomain_milter_dns_"

@@ -45,4 +45,6 @@ type ReportKey struct {
 	// PublicKeySHA256 is that of dkim.KeyPair, in hex.
 	PublicKeySHA256 string    `json:"publicKeySHA256"`
 	Since           time.Time `json:"since"`
+	// Unused is why the key does not sign for now; empty: it does.
+	Unused string `json:"unused,omitempty"`
 }

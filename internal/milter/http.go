@@ -30,7 +30,7 @@ func (t *Table) Report(now time.Time) keydir.Report {
 		for i, k := range e.Keys {
 			d.Keys = append(d.Keys, keydir.ReportKey{
 				Selector: k.Selector, Algorithm: k.Pair.Algorithm().SignatureName(),
-				PublicKeySHA256: k.Pair.PublicKeySHA256(), Since: e.keySince[i],
+				PublicKeySHA256: k.Pair.PublicKeySHA256(), Since: e.keySince[i], Unused: e.unused[k.Selector],
 			})
 		}
 		r.Domains = append(r.Domains, d)

@@ -50,8 +50,19 @@ type Entry struct {
 	Unread bool
 
 	dir      string // that it was read from the last time
-	keys     []mailauth.Key
 	keySince []time.Time
+	keys     []mailauth.Key    // that sign
+	unused   map[string]string // selectors of keys that do not, and why
+}
+
+// choose lets all keys sign but those that public DNS contradicts.
+func (e *Entry) choose(known map[keyID]publication) {
+	e.keys, e.unused = nil, unused(e.Domain, known)
+	for _, k := range e.Keys {
+		if e.unused[k.Selector] == "" {
+			e.keys = append(e.keys, mailauth.Key{Selector: k.Selector, Algorithm: k.Pair.Algorithm(), Signer: k.Pair.Signer()})
+		}
+	}
 }
 
 // Find returns the entry that speaks for a domain: its own, or that of the
@@ -88,7 +99,8 @@ type Live struct {
 	// RequireSenders makes a domain without senders a fault: several tenants share the tree.
 	RequireSenders bool
 
-	mu    sync.Mutex // of Apply
+	mu    sync.Mutex // of Apply and of what follows
+	known map[keyID]publication
 	table atomic.Pointer[Table]
 }
 
@@ -119,7 +131,9 @@ func (l *Live) Apply(sources []keydir.Source, now time.Time) []Change {
 	next := &Table{Read: now, entries: map[dnsrecord.Name]*Entry{}}
 	found := l.collect(old, next, sources)
 	for name, f := range found {
-		next.entries[name] = nextEntry(old.entries[name], f, name, now)
+		e := nextEntry(old.entries[name], f, name, now)
+		e.choose(l.known)
+		next.entries[name] = e
 		if f.fault != "" {
 			next.Faults = append(next.Faults, Fault{name.String(), f.fault})
 		}
@@ -245,7 +259,6 @@ func newEntry(old *Entry, r reading, now time.Time) *Entry {
 		k, since := hold(old, k, now)
 		e.Keys[i] = k
 		e.keySince = append(e.keySince, since)
-		e.keys = append(e.keys, mailauth.Key{Selector: k.Selector, Algorithm: k.Pair.Algorithm(), Signer: k.Pair.Signer()})
 	}
 	return e
 }
