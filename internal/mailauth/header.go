@@ -13,10 +13,9 @@ import (
 type coverage int
 
 const (
-	never      coverage = iota
-	whenThere           // as often as it is there
-	sealedIf            // once more than it is there, if it is there
-	sealedEven          // once more than it is there, even if it is not
+	whenThere  coverage = iota // as often as it is there
+	sealedIf                   // once more than it is there, if it is there
+	sealedEven                 // once more than it is there, even if it is not
 )
 
 // covered lists what is signed, in the order of h=.
@@ -25,7 +24,7 @@ const (
 // added later (RFC 6376 §5.4, §8.15). Date, Message-ID and the like are not
 // named when absent, since an MTA further on may add them. Bcc, Return-Path and
 // Received change on the way and are never named.
-var covered = []struct {
+var covered = [...]struct {
 	name     string
 	coverage coverage
 }{
@@ -58,11 +57,11 @@ var covered = []struct {
 	{"Resent-Message-ID", whenThere},
 }
 
-// coverageOf finds a field by its name in lower case.
-var coverageOf = func() map[string]coverage {
-	m := make(map[string]coverage, len(covered))
-	for _, c := range covered {
-		m[strings.ToLower(c.name)] = c.coverage
+// placeOf finds the place of a field in covered by its name in lower case.
+var placeOf = func() map[string]int {
+	m := make(map[string]int, len(covered))
+	for i, c := range covered {
+		m[strings.ToLower(c.name)] = i
 	}
 	return m
 }()
@@ -92,9 +91,9 @@ type Header struct {
 	err    error
 }
 
-// field is one header field in relaxed form, by its name in lower case.
+// field is one header field in relaxed form, by its place in covered.
 type field struct {
-	name      string
+	place     int
 	canonical []byte
 }
 
@@ -111,7 +110,8 @@ func (h *Header) Add(name string, value []byte) {
 	name = strings.TrimRight(name, " \t")
 	h.look(name, value)
 	lower := strings.ToLower(name)
-	if coverageOf[lower] == never {
+	place, isCovered := placeOf[lower]
+	if !isCovered {
 		return
 	}
 	canonical := canonicalField(make([]byte, 0, len(name)+len(value)+1), name, value)
@@ -127,7 +127,7 @@ func (h *Header) Add(name string, value []byte) {
 		h.err = ErrHeaderTooLarge
 		return
 	}
-	h.fields = append(h.fields, field{lower, canonical})
+	h.fields = append(h.fields, field{place, canonical})
 }
 
 // look notes what an MTA may change. RFC 5322 §2.1.1 counts the octets of each line.
@@ -166,13 +166,13 @@ func (h *Header) Flaws() Flaws { return h.flaws }
 
 // signedNames lists the names for h=, each as often as it is to be looked for.
 func (h *Header) signedNames() []string {
-	count := make(map[string]int, len(h.fields))
+	var count [len(covered)]int
 	for _, f := range h.fields {
-		count[f.name]++
+		count[f.place]++
 	}
-	var names []string
-	for _, c := range covered {
-		n := count[strings.ToLower(c.name)]
+	names := make([]string, 0, len(h.fields)+len(covered))
+	for place, c := range covered {
+		n := count[place]
 		if c.coverage == sealedEven || c.coverage == sealedIf && n > 0 {
 			n++
 		}
@@ -183,33 +183,17 @@ func (h *Header) signedNames() []string {
 	return names
 }
 
-// above finds the next field of a name upwards from at, or -1.
-func (h *Header) above(lower string, at int) int {
-	for i, f := range slices.Backward(h.fields[:at]) {
-		if f.name == lower {
-			return i
-		}
-	}
-	return -1
-}
-
 // hashInput appends the fields of h= in relaxed form, each with its CRLF.
 //
 // RFC 6376 §5.4.2: of several fields with one name the lowest is taken first,
 // and a name with no field left adds nothing.
-func (h *Header) hashInput(dst []byte, names []string) []byte {
-	next := make(map[string]int, len(covered))
-	for _, name := range names {
-		lower := strings.ToLower(name)
-		at, seen := next[lower]
-		if !seen {
-			at = len(h.fields)
-		}
-		at = h.above(lower, at)
-		next[lower] = max(at, 0)
-		if at >= 0 {
-			dst = append(dst, h.fields[at].canonical...)
-			dst = append(dst, "\r\n"...)
+func (h *Header) hashInput(dst []byte) []byte {
+	for place := range covered {
+		for _, f := range slices.Backward(h.fields) {
+			if f.place == place {
+				dst = append(dst, f.canonical...)
+				dst = append(dst, "\r\n"...)
+			}
 		}
 	}
 	return dst

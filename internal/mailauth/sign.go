@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
@@ -49,12 +48,12 @@ func Sign(h *Header, bodyHash [sha256.Size]byte, domain dnsrecord.Name, key Key,
 	if len(h.from) == 0 {
 		return "", ErrNoFrom
 	}
-	names := h.signedNames()
-	unsigned := unsignedValue(names, bodyHash, domain, key, opt)
+	f := newFolder()
+	f.tags(h.signedNames(), bodyHash, domain, key, opt)
 
 	// RFC 6376 §3.7: the fields of h=, then this field with an empty b= and no CRLF.
-	input := h.hashInput(nil, names)
-	input = canonicalField(input, SignatureField, []byte(unsigned))
+	input := h.hashInput(make([]byte, 0, h.size+len("\r\n")*len(h.fields)+len(SignatureField)+len(f.text)))
+	input = canonicalField(input, SignatureField, f.text)
 	digest := sha256.Sum256(input)
 
 	// RFC 8463 §3: Ed25519 signs the SHA-256 digest as its message, so no hash is named to it.
@@ -66,12 +65,12 @@ func Sign(h *Header, bodyHash [sha256.Size]byte, domain dnsrecord.Name, key Key,
 	if err != nil {
 		return "", fmt.Errorf("selector %s of %s: %w", key.Selector, domain, err)
 	}
-	return withSignature(unsigned, signature), nil
+	f.signature(signature)
+	return string(f.text), nil
 }
 
-// unsignedValue writes the tags of a signature up to an empty b=.
-func unsignedValue(names []string, bodyHash [sha256.Size]byte, domain dnsrecord.Name, key Key, opt Options) string {
-	f := newFolder()
+// tags writes the tags of a signature up to an empty b=.
+func (f *folder) tags(names []string, bodyHash [sha256.Size]byte, domain dnsrecord.Name, key Key, opt Options) {
 	f.tag("v=1;")
 	f.tag("a=" + key.Algorithm.SignatureName() + ";")
 	f.tag("c=relaxed/relaxed;")
@@ -95,14 +94,12 @@ func unsignedValue(names []string, bodyHash [sha256.Size]byte, domain dnsrecord.
 	}
 	f.tag("bh=" + base64.StdEncoding.EncodeToString(bodyHash[:]) + ";")
 	f.tag("b=")
-	return f.String()
 }
 
-// withSignature appends the signature to the empty b=, folded.
+// signature appends the signature to the empty b=, folded.
 //
 // Verifiers take b= away up to the end of the field, so its folds are free (RFC 6376 §3.7).
-func withSignature(unsigned string, signature []byte) string {
-	f := resumeFolder(unsigned)
+func (f *folder) signature(signature []byte) {
 	for text := base64.StdEncoding.EncodeToString(signature); text != ""; {
 		n := min(f.left(), len(text))
 		if n <= 0 {
@@ -112,7 +109,6 @@ func withSignature(unsigned string, signature []byte) string {
 		f.append(text[:n])
 		text = text[n:]
 	}
-	return f.String()
 }
 
 const (
@@ -122,42 +118,33 @@ const (
 
 // folder writes the value of a field in lines of at most maxColumn columns.
 type folder struct {
-	b      strings.Builder
+	text   []byte
 	column int
 }
 
-func newFolder() *folder {
-	return &folder{column: len(SignatureField) + len(": ")}
-}
+// roomy is more than the value of a signature with RSA 2048 and a usual h= takes.
+const roomy = 1 << 10
 
-// resumeFolder goes on where a folded value ends.
-func resumeFolder(value string) *folder {
-	f := newFolder()
-	f.b.WriteString(value)
-	if i := strings.LastIndexByte(value, '\t'); i >= 0 {
-		f.column = tabColumn + len(value) - i - 1
-	} else {
-		f.column += len(value)
-	}
-	return f
+func newFolder() *folder {
+	return &folder{text: make([]byte, 0, roomy), column: len(SignatureField) + len(": ")}
 }
 
 func (f *folder) left() int { return maxColumn - f.column }
 
 func (f *folder) append(text string) {
-	f.b.WriteString(text)
+	f.text = append(f.text, text...)
 	f.column += len(text)
 }
 
 func (f *folder) fold() {
-	f.b.WriteString("\r\n\t")
+	f.text = append(f.text, "\r\n\t"...)
 	f.column = tabColumn
 }
 
 // tag appends a tag after a space or a fold.
 func (f *folder) tag(text string) {
 	switch {
-	case f.b.Len() == 0:
+	case len(f.text) == 0:
 	case f.left() > len(text):
 		f.append(" ")
 	default:
@@ -173,6 +160,3 @@ func (f *folder) word(text string) {
 	}
 	f.append(text)
 }
-
-// String returns what was written.
-func (f *folder) String() string { return f.b.String() }
