@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/maildomain-operator/maildomain-operator/internal/mailauth"
@@ -66,9 +67,12 @@ func (m *outgoing) endHeader() {
 		from: m.header.From(), login: m.origin.login, client: m.origin.client, nullSender: m.envelope.nullSender,
 	})
 	if m.decision.Action == Sign {
-		m.hash = mailauth.NewBodyHash()
+		m.hash, _ = hashes.Get().(*mailauth.BodyHash)
 	}
 }
+
+// hashes are those of bodies that have ended, for others to begin.
+var hashes = sync.Pool{New: func() any { return mailauth.NewBodyHash() }}
 
 func (m *outgoing) body(p []byte) {
 	if m.hash != nil {
@@ -141,6 +145,9 @@ func (s *signer) sign(ctx context.Context, m *outgoing) (r signed, err error) {
 		}
 	}()
 	hash, flaws := m.hash.Sum()
+	m.hash.Reset()
+	hashes.Put(m.hash)
+	m.hash = nil
 	if flaws |= m.header.Flaws(); m.envelope.smtputf8 {
 		flaws &^= mailauth.EightBit
 	}
