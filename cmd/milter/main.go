@@ -10,13 +10,21 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 )
 
 // version is set by the linker.
 var version = "unknown"
 
+// gcPercent is GOGC where nobody sets it: little lives in the milter and little is allocated for a message, so collecting
+// twice as often costs a few hundredths of the time, and a sidecar stays 2 MB smaller.
+const gcPercent = 50
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := newCommand(os.Stdout, os.Stderr).ExecuteContext(ctx)
 	stop()
