@@ -64,7 +64,7 @@ func TestAlertsFireWhenTheyShouldAndOnlyThen(t *testing.T) {
 		"(maildomain_mail_held) == 1":           "(maildomain_mail_held) == 0",
 		"(maildomain_dkim_key_record_verified)": "(maildomain_dkim_key_record_verified) * 0",
 		`{phase="Signing"}`:                     `{phase=~"Signing|Publishing"}`,
-		"> 2 * 3600":                            "> 1 * 3600",
+		"> 3600":                                "> 1800",
 		"> 200 * 24 * 3600":                     "> 190 * 24 * 3600",
 		"for: 5m":                               "for: 15m",
 	} {
