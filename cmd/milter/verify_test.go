@@ -63,7 +63,7 @@ _dmarc.example.org. 300 TXT "v=DMARC1; p=reject"
 	go func() { ended <- cmd.ExecuteContext(ctx) }()
 	log.await("verifying listener")
 	address := log.await("http listener")["address"].(string)
-	for client, want := range map[string]string{"192.0.2.1": "", "192.0.2.2": "550 5.7.26 Example.org asks to reject"} {
+	for client, want := range map[string]string{"192.0.2.1": "", "192.0.2.2": "550 5.7.26 example.org asks to reject"} {
 		reply, out, err := miltertest.Send(t.Context(), socket, miltertest.Message{
 			Raw: []byte("From: a@example.org\r\n\r\nHi\r\n"), Client: netip.MustParseAddr(client), Sender: "<a@example.org>",
 		})

@@ -139,7 +139,7 @@ func rule(actions map[Finding]Action, v mailauth.Verdict) ruling {
 
 // say is the code without its class, and the text.
 func (f findingInfo) say(v mailauth.Verdict) string {
-	text := f.text
+	text := strings.ToUpper(f.text[:1]) + f.text[1:]
 	if strings.Contains(text, "%s") {
 		domain := v.DMARC.Domain.String()
 		if strings.HasPrefix(string(f.finding), "spf_") {
@@ -148,5 +148,5 @@ func (f findingInfo) say(v mailauth.Verdict) string {
 		text = fmt.Sprintf(text, domain)
 	}
 	// Sendmail reads % as the start of a format.
-	return f.code + " " + strings.ReplaceAll(strings.ToUpper(text[:1])+text[1:], "%", "")
+	return f.code + " " + strings.ReplaceAll(text, "%", "")
 }

@@ -166,11 +166,11 @@ func TestWhatIsDoneAboutWhatIsFound(t *testing.T) {
 		want    string // reply, "hold: …" or ""
 	}{
 		{"nothing is done unless told", nil, "alice@example.org", ""},
-		{"reject", map[Finding]Action{FindingDMARCReject: Reject}, "alice@example.org", "550 5.7.26 Example.org asks to reject mail that neither its signature nor SPF proves to be its own"},
-		{"quarantine", map[Finding]Action{FindingDMARCReject: Quarantine}, "alice@example.org", "hold: Example.org asks to reject mail that neither its signature nor SPF proves to be its own"},
+		{"reject", map[Finding]Action{FindingDMARCReject: Reject}, "alice@example.org", "550 5.7.26 example.org asks to reject mail that neither its signature nor SPF proves to be its own"},
+		{"quarantine", map[Finding]Action{FindingDMARCReject: Quarantine}, "alice@example.org", "hold: example.org asks to reject mail that neither its signature nor SPF proves to be its own"},
 		{"another finding", map[Finding]Action{FindingDMARCQuarantine: Reject}, "alice@example.org", ""},
-		{"SPF alone", map[Finding]Action{"spf_fail": Reject}, "alice@example.org", "550 5.7.23 Example.org does not allow this client to send"},
-		{"the strictest", map[Finding]Action{"spf_fail": Reject, FindingDMARCReject: Quarantine}, "alice@example.org", "550 5.7.23 Example.org does not allow this client to send"},
+		{"SPF alone", map[Finding]Action{"spf_fail": Reject}, "alice@example.org", "550 5.7.23 example.org does not allow this client to send"},
+		{"the strictest", map[Finding]Action{"spf_fail": Reject, FindingDMARCReject: Quarantine}, "alice@example.org", "550 5.7.23 example.org does not allow this client to send"},
 		{"what is open may wait", map[Finding]Action{"dmarc_temperror": Tempfail}, "a@open.example", "451 4.7.0 The DNS does not say now whether this is of open.example; try again later"},
 		{"an author that cannot be read", map[Finding]Action{"dmarc_permerror": Reject}, "alice", "550 5.7.26 The author or its DMARC record cannot be read"},
 	} {
