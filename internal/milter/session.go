@@ -5,14 +5,9 @@ package milter
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
-	"runtime/debug"
-	"strings"
 	"sync"
 	"time"
 )
@@ -158,14 +153,6 @@ func (c *session) take(ctx context.Context, p packet) (err error) {
 	}
 }
 
-// goOn answers a command with "continue", where the MTA waits for an answer.
-func (c *session) goOn(code command) error {
-	if c.protocol&noReply[code] != 0 {
-		return nil
-	}
-	return c.send(appendPacket(c.out[:0], resContinue))
-}
-
 // note takes what a command says.
 func (c *session) note(p packet) error {
 	switch p.code { //nolint:exhaustive // take knows the others; what nobody knows is an error.
@@ -270,38 +257,6 @@ func (c *session) queueID() string {
 	return c.macros.get("i", cmdEnd, cmdEOH, cmdData, cmdRcpt, cmdMail)
 }
 
-// answer tells the MTA a verdict.
-func (c *session) answer(v verdict) error {
-	out := c.out[:0]
-	if !v.pass {
-		reply := v.reply
-		if reply == "" {
-			reply = notReady
-		}
-		return c.send(appendPacket(out, resReplyCode, reply, "\x00"))
-	}
-	for _, e := range v.edits {
-		out = c.appendEdit(out, e)
-	}
-	if v.quarantine != "" {
-		out = appendPacket(out, resQuarantine, v.quarantine, "\x00")
-	}
-	return c.send(appendPacket(out, resContinue))
-}
-
-// appendEdit appends SMFIR_INSHEADER or SMFIR_CHGHEADER: index (4 octets) name NUL value NUL.
-//
-// Lines end with LF alone: Postfix and Sendmail write the CRs. The MTA writes a
-// space after the colon unless SMFIP_HDR_LEADSPC says that we do.
-func (c *session) appendEdit(dst []byte, e edit) []byte {
-	value := strings.ReplaceAll(e.value, "\r\n", "\n")
-	if value != "" && c.protocol&headerLeadSpace != 0 {
-		value = " " + value
-	}
-	index := string(binary.BigEndian.AppendUint32(nil, e.index))
-	return appendPacket(dst, e.code, index, e.name, "\x00", value, "\x00")
-}
-
 func (c *session) negotiate(data []byte) error {
 	answer, agreed, err := c.handler.terms().negotiate(data)
 	if err != nil {
@@ -317,81 +272,4 @@ func (c *session) endMessage() {
 	c.message = nil
 	c.macros.endMessage()
 	c.setBusy(false)
-}
-
-// send writes answers at once.
-func (c *session) send(out []byte) error {
-	if cap(out) <= keepAnswer {
-		c.out = out[:0]
-	}
-	deadline := time.Now().Add(c.server.cfg.PacketTimeout) //nolint:forbidigo // A network deadline.
-	if err := c.conn.SetWriteDeadline(deadline); err != nil {
-		return err
-	}
-	_, err := c.conn.Write(out)
-	return err
-}
-
-// caught answers for a message that a fault of the program ended.
-func (c *session) caught(ctx context.Context, p packet, fault any) error {
-	s := c.server
-	s.cfg.Metrics.panics.Inc()
-	s.cfg.Log.Error("caught a fault of the program", "command", string(p.code), "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
-	if c.message == nil {
-		return errPanic
-	}
-	if p.more {
-		c.failed = true
-		return nil
-	}
-	if p.code != cmdEnd {
-		// An answer that the MTA does not wait for would be taken for that to the next end: the MTA fails closed by itself.
-		if _, answered := noReply[p.code]; !answered {
-			return errPanic
-		}
-		c.failed = true
-		return c.goOn(p.code)
-	}
-	v := failSafely(ctx, c.message, c.queueID())
-	c.endMessage()
-	return c.answer(v)
-}
-
-// failSafely is fail, even where that fails itself: the zero verdict refuses the message.
-func failSafely(ctx context.Context, m transaction, queueID string) (v verdict) {
-	defer func() {
-		if recover() != nil {
-			v = verdict{}
-		}
-	}()
-	return m.fail(ctx, queueID)
-}
-
-// report says why a connection ended, if there is something to say.
-func (c *session) report(err error) {
-	kind := "read"
-	switch {
-	case c.holder.wasEvicted():
-		kind, err = "memory", errNoMemory
-	case errors.Is(err, errDone), errors.Is(err, net.ErrClosed), c.isDraining():
-		return
-	case errors.Is(err, io.EOF) && c.message == nil:
-		return
-	case errors.Is(err, errMalformed):
-		kind = "malformed"
-	case errors.Is(err, errOldVersion), errors.Is(err, errNotAllowed):
-		kind = "negotiation"
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		kind = "timeout"
-	case errors.Is(err, errPanic):
-		kind = "internal"
-	}
-	c.server.cfg.Metrics.protocol.WithLabelValues(kind).Inc()
-	c.server.cfg.Log.Warn("connection ended early", "kind", kind, "error", err.Error())
-}
-
-func (c *session) isDraining() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.draining
 }
