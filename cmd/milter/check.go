@@ -17,6 +17,10 @@ import (
 
 // runCheck shows what would sign, never a private key, and fails if something is wrong.
 func (o *options) runCheck(stdout io.Writer) error {
+	if !o.watches() {
+		fmt.Fprintln(stdout, "no key directory is given: nothing would be signed")
+		return nil
+	}
 	live := &milter.Live{RequireSenders: o.requireSenders}
 	now := time.Now()
 	live.Apply(keydir.Watcher{Dirs: o.keys}.LoadAll(), now)

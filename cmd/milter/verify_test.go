@@ -35,6 +35,9 @@ func TestFlagsOfVerifyingThatAreWrongAreAllTold(t *testing.T) {
 	if _, err := execute(t, "--sign", "unix:/s", "--verify", "unix:/s", "--keys", "/k"); err == nil || !strings.Contains(err.Error(), "--verify unix:/s is given twice") {
 		t.Errorf("one socket for two: %v", err)
 	}
+	if text, err := execute(t, "--check", "--verify", "unix:/s", "--resolver", "192.0.2.53"); err != nil || text != "no key directory is given: nothing would be signed\n" {
+		t.Errorf("a check without keys: %q %v", text, err)
+	}
 	if help, err := execute(t, "--help"); err != nil || !strings.Contains(help, "  dmarc_quarantine  DMARC fails, and the author's domain asks to quarantine\n") {
 		t.Errorf("%v\n%s", err, help)
 	}
