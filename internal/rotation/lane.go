@@ -163,7 +163,7 @@ func (l *lane) retireOthers(now time.Time) {
 // surplus tells whether a key stands beside a spare that is ready. A stale copy had it made; what a person wrote stays.
 func (l *lane) surplus(k Key, now time.Time) bool {
 	stands := l.signs && l.move != swap && l.hasSpare && l.spare.ready(now)
-	return stands && k.Name != l.spare.Name && !k.Manual && !k.Adopted
+	return stands && k.Name != l.spare.Name && k.SigningSince.IsZero() && !k.Manual && !k.Adopted
 }
 
 // wait says what a key waits for that may not sign yet.
