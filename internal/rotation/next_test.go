@@ -286,6 +286,8 @@ func TestPhaseOf(t *testing.T) {
 		{key("a", signs), Signing},
 		{key("a", signs, revoked), Signing}, // still in the signing Secret: the phase says what is, not what should be
 		{key("a", func(k *Key) { k.Intent = ToRetire }), Retiring},
+		{key("a", former), Retiring}, // it left the signing Secret, and nobody told it yet
+		{key("a", retires, emptied), Revoked},
 		{key("a", revoked), Revoked},
 	} {
 		if got := PhaseOf(c.key, day); got != c.want {

@@ -56,7 +56,7 @@ type Key struct {
 	Deleting bool   // a person deleted the DKIMKey
 	Manual   bool   // a person wrote the DKIMKey, and alone deletes it
 	Adopted  bool   // a person brought its private key; its size is nobody's wish, and its record stood there before
-	Unsure   string // what could not be read of it: nothing that depends on it is decided (invariant 7)
+	Unsure   string // what could not be read of it, in the words of a wait: nothing that depends on it is decided (invariant 7)
 
 	KeyPair     bool      // the private key was read and is the one that the record speaks of
 	Lost        bool      // the private key was made and cannot be read any more
@@ -81,7 +81,7 @@ func PhaseOf(k Key, now time.Time) Phase {
 		return Signing
 	case k.Revoked || k.reached() != Keep:
 		return Revoked
-	case k.Intent == ToRetire:
+	case k.Intent == ToRetire || !k.SigningSince.IsZero():
 		return Retiring
 	case !k.KeyPair:
 		return Pending
