@@ -44,17 +44,17 @@ func (w *world) checkSelector(selector string) {
 		ring := slices.Contains(w.profile.selectors.Ring, selector)
 		if !ring || !gone || w.now.Before(since.Add(w.profile.ttl)) {
 			w.report.ReusedSelectors++
-			w.violated(4, "selector %s is given to a second key; no server answers its record (%t) since %s", selector, gone, brief(since))
+			w.violated(4, "selector %s is given to a second key; no server answers the first one (%t) since %s", selector, gone, brief(since))
 		}
 	}
 	w.truth.owner[selector] = selector
 }
 
-// checkCreateAgain: to create what is there is nothing, if it is the same.
+// checkCreateAgain: to create what was made a moment ago changes nothing, as after a stale read.
 func (w *world) checkCreateAgain(live *dkimKey, s rotation.CreateKey) {
-	if live.intent == rotation.ToRetire || live.revoked {
+	if live.intent != rotation.ToStandBy || live.revoked {
 		w.report.ReusedSelectors++
-		w.violated(4, "selector %s is given to a second key while the first retires", s.Selector)
+		w.violated(4, "selector %s is given to a second key while the first is there", s.Selector)
 	}
 }
 
@@ -226,8 +226,8 @@ func (w *world) checkEnd() {
 	if w.truth.pending() && w.now.Sub(w.truth.dueSince) > 20*day+w.profile.lifetimes.Overlap+w.profile.lifetimes.Tombstone {
 		w.unfinished("a rotation is due since %s", brief(w.truth.dueSince))
 	}
-	for _, id := range w.cluster.signing.live.keys {
-		w.checkAge(id)
+	for _, selector := range sortedKeys(w.cluster.signing.live.keys) {
+		w.checkAge(w.cluster.signing.live.keys[selector])
 	}
 	spares := map[dkim.Algorithm]int{}
 	for _, k := range w.cluster.live() {
@@ -236,8 +236,8 @@ func (w *world) checkEnd() {
 			spares[k.algorithm]++
 		}
 	}
-	for algorithm, n := range spares {
-		if n > 1 {
+	for _, algorithm := range sortedKeys(spares) {
+		if n := spares[algorithm]; n > 1 {
 			w.violated(6, "%d spares of %s stand", n, algorithm)
 		}
 	}

@@ -250,10 +250,7 @@ func (w *world) signWith(views []rotation.Key, selectors []string) error {
 		w.checkSigners(before, after)
 		w.cluster.signing.set(after, w.visible())
 		w.mount(before, after)
-		for s := range before.keys {
-			w.wakeSoon(s)
-		}
-		for s := range after.keys {
+		for _, s := range slices.Concat(sortedKeys(before.keys), sortedKeys(after.keys)) {
 			w.wakeSoon(s)
 		}
 	})

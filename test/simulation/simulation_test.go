@@ -6,6 +6,8 @@ package simulation
 import (
 	"flag"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // make simulate sets them higher.
@@ -23,5 +25,12 @@ func TestNoMessageIsLostInYearsOfRotations(t *testing.T) {
 			t.Fatalf("and %d more", len(report.Violations)-i)
 		}
 		t.Error(v)
+	}
+}
+
+func TestTheSameSeedIsTheSameWorld(t *testing.T) {
+	c := Config{Seed: 11, Domains: 20, Years: 1}
+	if diff := cmp.Diff(Run(c), Run(c)); diff != "" {
+		t.Error(diff)
 	}
 }
