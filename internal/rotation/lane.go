@@ -134,7 +134,7 @@ func (l *lane) makeKey(policy Policy, all []Key, given []string, now time.Time) 
 	}
 	selector, ok := policy.Selectors.next(l.want.Algorithm, now, taken(policy.Selectors, all, given))
 	if !ok {
-		wait := fmt.Sprintf("%s: every selector of the ring is in use", l.want.Algorithm)
+		wait := fmt.Sprintf("%s: every selector of the ring is in use or revoked", l.want.Algorithm)
 		if free := policy.Selectors.freeAt(all, policy.Lifetimes); !free.IsZero() {
 			wait += ", until " + free.UTC().Format(time.RFC3339)
 		}

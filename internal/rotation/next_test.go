@@ -160,6 +160,13 @@ func TestNext(t *testing.T) {
 			keys:   []Key{key("a", signs), key("b", edKey, signs, func(k *Key) { k.SigningSince = day.Add(-48 * time.Hour) })},
 			want:   []Step{CreateKey{"c", dkim.Ed25519, 0}},
 		},
+		"a slot of the ring that is revoked is given to nobody": {
+			policy: Policy{Selectors: Selectors{Ring: []string{"a", "b", "c"}, Revoked: []string{"b"}}},
+			keys:   []Key{key("a", signs)}, want: []Step{CreateKey{"c", dkim.RSA, 2048}},
+		},
+		"a key that came back makes way only once that was noted": {
+			policy: Policy{RotateAt: day}, keys: []Key{key("a", signs, func(k *Key) { k.RetiredAt = day.Add(-48 * time.Hour) }), key("b", newer)},
+		},
 		"a rotation of both algorithms is one write": {
 			policy: Policy{Keys: []WantedKey{rsa, ed}, RotateAt: day},
 			keys:   []Key{key("a", signs), key("b", newer), key("e", edKey, signs), key("f", edKey, newer)},

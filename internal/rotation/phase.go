@@ -68,7 +68,7 @@ type Key struct {
 
 	Signs        bool      // the signing Secret holds it
 	SigningSince time.Time // when it began to
-	RetiredAt    time.Time // when it was read live that signers hold it no more
+	RetiredAt    time.Time // when it was read live that signers hold it no more; zero again once it was noted that it came back
 	HeldBy       string    // a pod that still shows it, where pods are asked
 	RevokedAt    time.Time // when its record was emptied
 	RemovedAt    time.Time // when its record was gone
@@ -111,9 +111,10 @@ func (k Key) sound() bool {
 // alive tells whether the key may still be put to use.
 func (k Key) alive() bool { return k.sound() && !k.retired() }
 
-// noted tells whether its controller has noted that the key signs. Until then it does not make way for another: a key
-// of which no beginning is known never signed, and goes without overlap.
-func (k Key) noted() bool { return !k.SigningSince.IsZero() }
+// noted tells whether its controller has noted that the key signs, and that it does again. Until then it does not make way
+// for another: a key of which no beginning is known never signed, and goes without overlap; and the overlap of one that
+// came back must not count from when it left before.
+func (k Key) noted() bool { return !k.SigningSince.IsZero() && k.RetiredAt.IsZero() }
 
 // newest is when the last of the keys of one algorithm began to sign. Where a rotation was undone, that one signs no more.
 func newest(keys []Key) time.Time {

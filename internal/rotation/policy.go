@@ -62,6 +62,9 @@ type Selectors struct {
 	// and senders confuse two keys that ever shared a selector. A slot of the ring is free when its DKIMKey is gone,
 	// which is after overlap, tombstone and the longest TTL.
 	Used []string
+	// Revoked are selectors that a person named as compromised. A slot of the ring among them is given no more as long as
+	// it is named: whatever key gets it would be revoked at once.
+	Revoked []string
 }
 
 // next names the next selector: <prefix><date><letter of the algorithm>, with a counter on a clash.
@@ -88,7 +91,7 @@ func taken(s Selectors, keys []Key, given []string) map[string]bool {
 	if len(s.Ring) == 0 {
 		given = slices.Concat(given, s.Used)
 	}
-	for _, selector := range given {
+	for _, selector := range slices.Concat(given, s.Revoked) {
 		all[selector] = true
 	}
 	for _, k := range keys {
