@@ -160,7 +160,7 @@ func (w *world) policy(views []rotation.Key, now time.Time) rotation.Policy {
 		w.noteDue(rotateAt, next, generation)
 	}
 	selectors := w.profile.selectors
-	selectors.Used = slices.Sorted(maps.Keys(spec.used))
+	selectors.Used, selectors.Revoked = sortedKeys(spec.used), sortedKeys(spec.revoked)
 	return rotation.Policy{Keys: spec.keys, Selectors: selectors, RotateAt: rotateAt, Undo: spec.undo, Lifetimes: w.lifetimes()}
 }
 
@@ -266,6 +266,9 @@ func (w *world) delete(name string) error {
 		w.checkDeletion(o.live)
 		w.report.Deleted++
 		delete(w.cluster.secrets, name)
+		if len(w.profile.selectors.Ring) > 0 { // the person takes a slot off the list when its key is gone
+			delete(w.cluster.domain.revoked, o.live.selector)
+		}
 		delete(w.prober.targets, o.live.selector)
 		o.set(nil, w.visible())
 		w.domainAlarm.at(o.versions[len(o.versions)-1].at)
