@@ -63,7 +63,8 @@ test-openssl: ## The milter's tests once more, with the build that signs by Open
 .PHONY: test-integration
 test-integration: build apiserver ## Stories and the providers' suite against real name servers, Postfix and verifiers that are not ours (Debian, root; installs what is missing)
 	hack/install-debian-packages.sh
-	$(GOTEST) -tags integration $(TESTFLAGS) -v -count=1 ./test/e2e/... ./test/judge/... ./test/conformance/... ./internal/dnsprovider/... ./test/monitoring/...
+	hack/sendmail.sh
+	$(GOTEST) -tags integration $(TESTFLAGS) -v -count=1 ./test/e2e/... ./test/mta/... ./test/judge/... ./test/conformance/... ./internal/dnsprovider/... ./test/monitoring/...
 
 .PHONY: simulate
 simulate: ## A thousand domains rotate their keys for three years, and every message is checked where it arrives

@@ -15,6 +15,7 @@ if [ ${#packages[@]} -eq 0 ]; then
     python3-dkim python3-dnspython python3-nacl libmail-dkim-perl opendkim # verifiers that are not ours
     prometheus                              # promtool, which tries the alerts
     openssl gcc libc6-dev                   # libcrypto for the milter that signs with it, and what links it
+    m4 libwrap0 libsasl2-modules            # for Sendmail, which hack/sendmail.sh unpacks; logins
     iproute2                                # network namespaces: servers that must answer on port 53
   )
 fi

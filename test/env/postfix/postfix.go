@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -35,6 +34,12 @@ type Options struct {
 	Origin string
 	// Undeliverable is a domain whose mail bounces at once.
 	Undeliverable string
+	// Main are lines of main.cf after ours.
+	Main string
+	// Services are lines of master.cf: where given, they stand in place of the smtpd on Listen, and replace those of the same name.
+	Services string
+	// SASL is how logins are checked: a file of Cyrus SASL.
+	SASL string
 }
 
 // Instance is a running Postfix.
@@ -60,32 +65,11 @@ func Start(ctx context.Context, dir string, options Options) (*Instance, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	err = i.process.Await(ctx, func(ctx context.Context) error { return greets(ctx, options.Listen) })
+	err = i.process.Await(ctx, func(ctx context.Context) error { return process.Greets(ctx, options.Listen.String()) })
 	if err != nil {
 		return nil, errors.Join(err, errors.New(i.Log()), i.Stop())
 	}
 	return i, nil
-}
-
-// greets tells whether an SMTP server says hello.
-func greets(ctx context.Context, address netip.AddrPort) error {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", address.String())
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
-	greeting := make([]byte, 4)
-	if _, err := conn.Read(greeting); err != nil {
-		return err
-	}
-	if string(greeting) != "220 " {
-		return fmt.Errorf("%s greets with %q", address, greeting)
-	}
-	_, err = conn.Write([]byte("QUIT\r\n"))
-	return err
 }
 
 func (i *Instance) config() string { return filepath.Join(i.dir, "config") }
@@ -100,7 +84,7 @@ func (i *Instance) layOut(o Options) error {
 	if err != nil {
 		return err
 	}
-	for _, folder := range []string{"", "config", "queue", "data"} {
+	for _, folder := range []string{"", "config/sasl", "queue", "data"} {
 		if err := os.MkdirAll(filepath.Join(i.dir, folder), 0o755); err != nil {
 			return err
 		}
@@ -108,7 +92,7 @@ func (i *Instance) layOut(o Options) error {
 	if err := os.Chown(filepath.Join(i.dir, "data"), uid, -1); err != nil {
 		return err
 	}
-	for name, text := range map[string]string{"main.cf": i.main(o), "master.cf": master(o.Listen), "transport": o.Undeliverable + " error:5.1.1 there is nobody of that name\n"} {
+	for name, text := range map[string]string{"main.cf": i.main(o), "master.cf": o.master(), "sasl/smtpd.conf": o.SASL, "transport": o.Undeliverable + " error:5.1.1 there is nobody of that name\n"} {
 		if err := os.WriteFile(filepath.Join(i.config(), name), []byte(text), 0o644); err != nil {
 			return err
 		}
@@ -160,17 +144,26 @@ milter_connect_timeout = 5s
 minimal_backoff_time = 1s
 maximal_backoff_time = 2s
 queue_run_delay = 1s
-`, i.dir, o.Listen.Addr(), o.Origin, o.Sink.Addr(), o.Sink.Port(), o.Milter)
+%[7]s`, i.dir, o.Listen.Addr(), o.Origin, o.Sink.Addr(), o.Sink.Port(), o.Milter, o.Main)
 }
 
 // master lists the daemons, none of them in a chroot: the milter's socket is outside of the queue.
-func master(listen netip.AddrPort) string {
-	return fmt.Sprintf(`%s inet n - n - - smtpd
-postlog   unix-dgram n - n - 1 postlogd
+func (o Options) master() string {
+	services := o.Services
+	if services == "" {
+		services = o.Listen.String() + " inet n - n - - smtpd\n"
+	}
+	// Of two entries of one name, Postfix takes the last: that is ours.
+	return standard + services
+}
+
+// standard are the daemons that every Postfix has.
+const standard = `postlog   unix-dgram n - n - 1 postlogd
 pickup    unix n - n 1 1 pickup
 cleanup   unix n - n - 0 cleanup
 qmgr      unix n - n 1 1 qmgr
 rewrite   unix - - n - - trivial-rewrite
+tlsmgr    unix - - n 1000? 1 tlsmgr
 bounce    unix - - n - 0 bounce
 defer     unix - - n - 0 bounce
 trace     unix - - n - 0 bounce
@@ -186,8 +179,7 @@ retry     unix - - n - - error
 discard   unix - - n - - discard
 anvil     unix - - n - 1 anvil
 scache    unix - - n - 1 scache
-`, listen)
-}
+`
 
 // Sendmail hands a message to sendmail(1), as a program on this machine would.
 func (i *Instance) Sendmail(ctx context.Context, message string, args ...string) (string, error) {
@@ -228,5 +220,8 @@ func (i *Instance) Log() string {
 	return string(text)
 }
 
-// Stop ends Postfix: SIGTERM to its master, which ends the others.
-func (i *Instance) Stop() error { return i.process.Stop() }
+// Stop ends Postfix: what was started is a script, whose end does not end the master that it started.
+func (i *Instance) Stop() error {
+	_, err := i.run(context.Background(), "", "postfix", "-c", i.config(), "abort")
+	return errors.Join(err, i.process.Stop())
+}

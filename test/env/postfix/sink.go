@@ -43,7 +43,7 @@ func StartSink(ctx context.Context, dir string, listen netip.AddrPort) (*Sink, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	if err := s.process.Await(ctx, func(ctx context.Context) error { return greets(ctx, listen) }); err != nil {
+	if err := s.process.Await(ctx, func(ctx context.Context) error { return process.Greets(ctx, listen.String()) }); err != nil {
 		_ = s.process.Stop() // the error that matters is the other
 		return nil, err
 	}

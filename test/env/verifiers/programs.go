@@ -25,7 +25,11 @@ func goMsgauth(ctx context.Context, dns netip.Addr, message []byte) ([]Verdict, 
 	if err != nil {
 		return nil, err
 	}
-	// It returns verdicts in the order of the fields, but says neither selector nor algorithm.
+	return inOrder(message, found)
+}
+
+// inOrder puts what go-msgauth found beside the signatures: its verdicts are in their order, but say neither selector nor algorithm.
+func inOrder(message []byte, found []*dkim.Verification) ([]Verdict, error) {
 	fields, err := Signatures(message)
 	if err != nil {
 		return nil, err

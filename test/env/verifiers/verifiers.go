@@ -50,7 +50,8 @@ type Verifier struct {
 	// Algorithms are those that it knows: values of a=.
 	Algorithms []string
 
-	judge func(ctx context.Context, dns netip.Addr, message []byte) ([]Verdict, error)
+	judge    func(ctx context.Context, dns netip.Addr, message []byte) ([]Verdict, error)
+	judgeAll func(ctx context.Context, keys DNS, messages [][]byte) ([][]Verdict, error)
 }
 
 // Judge returns a verdict for each signature of a message, in the order of its fields. Keys are asked for at dns, port 53.
@@ -71,23 +72,25 @@ func (v Verifier) Knows(algorithm string) bool {
 func All() []Verifier {
 	const rsa, ed25519 = "rsa-sha256", "ed25519-sha256"
 	return []Verifier{
-		{Name: "python3-dkim", Algorithms: []string{rsa, ed25519}, judge: python},
-		{Name: "Mail::DKIM", Algorithms: []string{rsa}, judge: perl},
-		{Name: "opendkim", Algorithms: []string{rsa, ed25519}, judge: openDKIM},
+		{Name: "python3-dkim", Algorithms: []string{rsa, ed25519}, judge: python, judgeAll: pythonAll},
+		{Name: "Mail::DKIM", Algorithms: []string{rsa}, judge: perl, judgeAll: perlAll},
+		{Name: "opendkim", Algorithms: []string{rsa, ed25519}, judge: openDKIM, judgeAll: openDKIMAll},
 		GoMsgauth(),
 	}
 }
 
 // GoMsgauth returns the one that runs in this process: quick, for many messages.
 func GoMsgauth() Verifier {
-	return Verifier{Name: "go-msgauth", Algorithms: []string{"rsa-sha256", "ed25519-sha256"}, judge: goMsgauth}
+	return Verifier{Name: "go-msgauth", Algorithms: []string{"rsa-sha256", "ed25519-sha256"}, judge: goMsgauth, judgeAll: goMsgauthAll}
 }
 
 //go:embed verify.pl
 var perlScript string
 
+const perlPackages = "libmail-dkim-perl"
+
 func perl(ctx context.Context, dns netip.Addr, message []byte) ([]Verdict, error) {
-	return script(ctx, message, "libmail-dkim-perl", "perl", "-e", perlScript, dns.String())
+	return script(ctx, message, perlPackages, "perl", "-e", perlScript, dns.String())
 }
 
 // script runs a script that prints verdicts as JSON.
