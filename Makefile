@@ -94,6 +94,10 @@ bench-milter: build build-openssl ## Both builds of the milter against OpenDKIM 
 	@hack/install-debian-packages.sh opendkim openssl
 	go run ./test/bench $(BENCHFLAGS)
 
+.PHONY: bench-dns
+bench-dns: ## Count the calls that 500 domains cost at Route 53, Cloudflare and by updates, beside libdns used directly
+	@BENCH_DNS=1 $(GOTEST) -run '^TestCallsThatDomainsCost$$' -count=1 -v ./internal/dnsprovider | grep -vE '^(===|---|PASS|ok )'
+
 ##@ Ship
 
 .PHONY: image

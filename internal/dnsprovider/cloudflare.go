@@ -207,6 +207,9 @@ func (d *cloudflare) Check(ctx context.Context, zones []dnsrecord.Name) error {
 // MinimumTTL is that of the free plan.
 func (d *cloudflare) MinimumTTL() uint32 { return cloudflareMinimumTTL }
 
+// Batch is that of lists.
+func (d *cloudflare) Batch() int { return listedBatch }
+
 // Zone returns a zone of the account.
 func (d *cloudflare) Zone(name dnsrecord.Name) Zone { return &cloudflareZone{d, name} }
 

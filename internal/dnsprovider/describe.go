@@ -63,7 +63,7 @@ var (
 	aboutRFC2136 = about{
 		Title:  "Dynamic updates (RFC 2136)",
 		Needs:  "TSIG key that may update TXT records of the zone, or the address",
-		Limits: "messages of 16 KiB",
+		Limits: "messages of 48 KiB",
 		Fence:  "compare-and-swap: prerequisites (RFC 2136 §2.4)",
 		Tested: "BIND 9, Knot DNS, PowerDNS, the name server of the tests",
 		Quirks: rfc2136Quirks,

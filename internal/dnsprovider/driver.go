@@ -28,6 +28,12 @@ type Driver interface {
 	MinimumTTL() uint32
 }
 
+// Broad is a Driver to which many names cost little more than few: it lists zones and changes them in batches.
+type Broad interface {
+	// Batch is how many submissions one round may carry out.
+	Batch() int
+}
+
 // Zone reads and changes one zone. The queue uses it from one goroutine at a time.
 type Zone interface {
 	// Read returns an entry for each question that was answered, an empty one

@@ -10,6 +10,10 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 )
 
+// listedBatch is how many submissions one round carries out at a provider that lists zones. It bounds the memory of a round
+// and the time until its first answer: some twenty requests for new domains at Route 53.
+const listedBatch = 2000
+
 // A listing is what a provider's list says of a zone: every RRset that stands there, under its key. Providers list
 // what is stored, so a wildcard is itself and never an answer.
 type listing map[Question]dnsrecord.Set

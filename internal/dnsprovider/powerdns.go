@@ -103,6 +103,9 @@ func (d *powerDNS) Check(ctx context.Context, zones []dnsrecord.Name) error {
 // MinimumTTL is none.
 func (d *powerDNS) MinimumTTL() uint32 { return 0 }
 
+// Batch is that of lists.
+func (d *powerDNS) Batch() int { return listedBatch }
+
 // Zone returns a zone of the server.
 func (d *powerDNS) Zone(name dnsrecord.Name) Zone { return &powerDNSZone{d, name} }
 

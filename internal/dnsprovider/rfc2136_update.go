@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// maxUpdate bounds one UPDATE message in octets, far below the 65535 of TCP.
-	maxUpdate = 16 << 10
+	// maxUpdate bounds one UPDATE message in octets, well below the 65535 of TCP.
+	maxUpdate = 48 << 10
 	// tsigRoom is left for the TSIG record.
 	tsigRoom = 512
 )

@@ -140,6 +140,9 @@ func (d *route53) Check(ctx context.Context, zones []dnsrecord.Name) error {
 // MinimumTTL is one second.
 func (d *route53) MinimumTTL() uint32 { return route53MinimumTTL }
 
+// Batch is that of lists.
+func (d *route53) Batch() int { return listedBatch }
+
 // Zone returns a hosted zone of the account.
 func (d *route53) Zone(name dnsrecord.Name) Zone { return &route53Zone{route53: d, name: name} }
 

@@ -143,23 +143,28 @@ func (z *route53Zone) Settle(ctx context.Context) error {
 	for len(z.pending) > 0 {
 		last := len(z.pending) - 1
 		answer, err := z.api.GetChange(ctx, &awsapi.GetChangeInput{Id: aws.String(z.pending[last])})
-		if err != nil {
+		switch {
+		case err != nil:
 			return z.explain(err)
-		}
-		if answer.ChangeInfo == nil {
+		case answer.ChangeInfo == nil:
 			return z.notOfTheAPI()
-		}
-		if answer.ChangeInfo.Status == types.ChangeStatusInsync {
+		case answer.ChangeInfo.Status == types.ChangeStatusInsync:
 			z.pending = z.pending[:last]
-			continue
-		}
-		timer := time.NewTimer(settleEvery)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		case !waited(ctx, settleEvery):
 			return newError(Unreachable, ctx.Err(), "the change has not reached every name server of Route 53 yet")
 		}
 	}
 	return nil
+}
+
+// waited is false if the context ended first.
+func waited(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	maxBatch = 64
+	// defaultBatch is how many submissions one round carries out where every name is a question of its own.
+	defaultBatch = 64
 
 	firstRetry     = time.Second
 	lastRetry      = 5 * time.Minute
@@ -127,8 +128,12 @@ func (q *Queue) take(ctx context.Context, w *worker) (b *batch, wait time.Durati
 		return nil, next.Sub(now), true
 	}
 	b = &batch{account: w.account, zone: w.key.zone, hearing: now.Sub(q.started) < q.opts.Hearing}
+	limit := defaultBatch
+	if broad, ok := w.account.Driver.(Broad); ok {
+		limit = broad.Batch()
+	}
 	for _, e := range w.entries {
-		if e.dirty && !e.due.After(now) && len(b.jobs) < maxBatch {
+		if e.dirty && !e.due.After(now) && len(b.jobs) < limit {
 			e.dirty, e.running = false, true
 			b.jobs = append(b.jobs, &job{sub: e.sub, want: e.want, full: e.full})
 		} else {

@@ -49,7 +49,11 @@ func (s *Server) change(r *http.Request) (any, *problem) {
 	s.batches = append(s.batches, size)
 	s.serial++
 	id := fmt.Sprintf("C%019d", s.serial)
-	s.changes[id] = s.PendingPolls
+	left := pending{polls: s.PendingPolls}
+	if s.Now != nil {
+		left.until = s.Now().Add(s.Propagation)
+	}
+	s.changes[id] = left
 	return info("ChangeResourceRecordSetsResponse", id, "PENDING"), nil
 }
 
@@ -59,13 +63,14 @@ func info(element, id, status string) changeInfo {
 
 func (s *Server) getChange(r *http.Request) (any, *problem) {
 	id := r.PathValue("change")
-	left, ok := s.changes[id]
+	change, ok := s.changes[id]
 	if !ok {
 		return nil, problemf(http.StatusNotFound, "NoSuchChange", "No change found with ID: %s", id)
 	}
 	status := "INSYNC"
-	if left > 0 {
-		s.changes[id], status = left-1, "PENDING"
+	if change.polls > 0 || s.Now != nil && s.Now().Before(change.until) {
+		change.polls--
+		s.changes[id], status = change, "PENDING"
 	}
 	return info("GetChangeResponse", id, status), nil
 }

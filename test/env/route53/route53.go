@@ -48,16 +48,24 @@ type Server struct {
 	AccessKeyID string
 	// PendingPolls is how often GetChange answers PENDING before a change is INSYNC.
 	PendingPolls int
+	// Propagation, with Now, is how long a change stays PENDING.
+	Propagation time.Duration
 	// Now, if set, has the server refuse what goes beyond RequestsPerSecond.
 	Now func() time.Time
 
 	mu      sync.Mutex
 	zones   []*zone
 	serial  int
-	changes map[string]int // PENDING answers that are left
+	changes map[string]pending
 	recent  []time.Time
 	batches []Batch
 	before  func(operation string)
+}
+
+// pending is a change that not all name servers have.
+type pending struct {
+	polls int // how often it is still PENDING
+	until time.Time
 }
 
 // Batch is one change batch that was carried out.
@@ -71,7 +79,7 @@ type zone struct {
 
 // New returns an account with these zones; a name with the prefix "private:" is a private zone.
 func New(accessKeyID string, zones ...string) *Server {
-	s := &Server{AccessKeyID: accessKeyID, changes: map[string]int{}}
+	s := &Server{AccessKeyID: accessKeyID, changes: map[string]pending{}}
 	for _, name := range zones {
 		s.AddZone(name)
 	}
