@@ -4,6 +4,8 @@
 package rotation
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -57,6 +59,11 @@ func (w *world) carryOut(t failer, s Step) {
 		w.sign(t, s.Selectors)
 	case Sweep:
 		w.byName(s.Key).Fresh = true
+	case DeleteKey:
+		if k := w.byName(s.Key); w.now.Before(k.RemovedAt.Add(lives.LongestTTL)) || k.RemovedAt.IsZero() {
+			t.Fatalf("invariant 5: %s is deleted while its record may be known", s.Key)
+		}
+		w.keys = slices.DeleteFunc(w.keys, func(k Key) bool { return k.Name == s.Key })
 	}
 }
 
@@ -191,4 +198,74 @@ func TestAConflictThatNoSelectorEscapesDoesNotPileUpKeys(t *testing.T) {
 	if len(w.keys) != maxUnretired {
 		t.Errorf("%d keys stand, want %d", len(w.keys), maxUnretired)
 	}
+}
+
+// attend does what the controllers of the keys do, every ten minutes of a world without faults.
+func (w *world) attend(l Lifetimes) {
+	w.now = w.now.Add(10 * time.Minute)
+	for i := range w.keys {
+		k := &w.keys[i]
+		k.KeyPair, k.Fresh = true, true
+		if k.VerifiedAt.IsZero() {
+			k.PublishedAt, k.VerifiedAt, k.UsableAt = w.now, w.now, w.now.Add(15*time.Minute)
+		}
+		if k.retired() && !k.Signs && k.RetiredAt.IsZero() {
+			k.RetiredAt = w.now
+		}
+		switch Retire(*k, l, w.now).Stage {
+		case Empty:
+			if k.RevokedAt.IsZero() {
+				k.RevokedAt = w.now
+			}
+		case Remove:
+			if k.RemovedAt.IsZero() {
+				k.RemovedAt = w.now
+			}
+		case Keep, Gone:
+		}
+	}
+}
+
+// Invariant 6: the end is the same wherever a crash cuts the steps.
+func TestACrashBetweenAnyTwoStepsLeadsToTheSameEnd(t *testing.T) {
+	l := Lifetimes{Overlap: time.Hour, Tombstone: time.Hour, LongestTTL: lives.LongestTTL}
+	end := func(t failer, cut func(steps int) int) []string {
+		w := world{now: day, everUsed: map[string]bool{}}
+		policy := Policy{Keys: []WantedKey{rsa, ed}, Selectors: prefix, Lifetimes: l}
+		for round := range 100 {
+			w.attend(l)
+			if round == 30 {
+				policy.RotateAt = w.now
+			}
+			policy.Selectors.Used = slices.Sorted(maps.Keys(w.everUsed))
+			steps := Next(policy, w.keys, w.now).Steps
+			if round < 60 { // then it runs long enough to end
+				steps = steps[:cut(len(steps))]
+			}
+			for _, s := range steps {
+				w.carryOut(t, s)
+			}
+		}
+		var keys []string
+		for _, k := range w.keys {
+			keys = append(keys, fmt.Sprintf("%s %s signs %t", k.Selector, k.Intent, k.Signs))
+		}
+		slices.Sort(keys)
+		return keys
+	}
+	want := end(t, func(steps int) int { return steps })
+	if len(want) != 4 {
+		t.Fatalf("%v, want one key that signs and one spare of each algorithm", want)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		got := end(t, func(steps int) int {
+			if rapid.IntRange(0, 2).Draw(t, "crash") > 0 {
+				return steps
+			}
+			return rapid.IntRange(0, steps).Draw(t, "after")
+		})
+		if !slices.Equal(got, want) {
+			t.Fatalf("invariant 6: %v, and without a crash %v", got, want)
+		}
+	})
 }
