@@ -36,6 +36,8 @@ func (b *bench) print() {
 	fmt.Printf("\nopenssl speed, %d cores: rsa2048 %.0f, ed25519 %.0f signatures/s\n\n", runtime.NumCPU(), median(b.speed[dkim.RSA]), median(b.speed[dkim.Ed25519]))
 
 	t := b.turns[target]
+	fmt.Printf("processor time for a message of %s: OpenDKIM spends %.2f times what %s does, and %.2f times what %s does\n\n",
+		sizeName(target.size), 1/ratio(t[withOpenSSL], t[openDKIM], cpuOf), withOpenSSL, 1/ratio(t[pureGo], t[openDKIM], cpuOf), pureGo)
 	fmt.Printf("ratio_openssl_10k_c8 %.2f\n", ratio(t[withOpenSSL], t[openDKIM], rateOf))
 	fmt.Printf("ratio_pure_10k_c8 %.2f\n", ratio(t[pureGo], t[openDKIM], rateOf))
 	fmt.Printf("share_of_openssl_speed %.2f\n", share(t[withOpenSSL], b.speed[dkim.RSA]))
