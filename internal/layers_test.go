@@ -91,6 +91,8 @@ var bands = []band{
 		never:    slices.Concat(kubernetes, network, []string{"github.com/libdns"}),
 	},
 	{packages: []string{"internal/mailauth"}, mayUse: formats, never: slices.Concat(kubernetes, []string{"net/http", "github.com/libdns"})},
+	// What a probe of an MTA has shown: a decision that needs nothing.
+	{packages: []string{"internal/mtaprobe"}, never: slices.Concat(kubernetes, network, libraries)},
 	{
 		packages: []string{"internal/milter"},
 		mayUse:   slices.Concat(formats, []string{"internal/keydir", "internal/mailauth", "internal/rsasign"}),
@@ -109,7 +111,7 @@ var bands = []band{
 	},
 	{
 		packages: []string{"cmd/milter"},
-		mayUse:   slices.Concat(formats, []string{"internal/keydir", "internal/dnslookup", "internal/mailauth", "internal/milter", "internal/rsasign"}),
+		mayUse:   slices.Concat(formats, []string{"internal/keydir", "internal/dnslookup", "internal/mailauth", "internal/milter", "internal/mtaprobe", "internal/rsasign"}),
 		never:    slices.Concat(kubernetes, []string{"github.com/libdns"}),
 	},
 }

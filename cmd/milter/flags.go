@@ -94,6 +94,7 @@ func newCommand(stdout, stderr io.Writer) *cobra.Command {
 		Use: "version", Short: "Say which build this is and who computes its RSA signatures", Args: cobra.NoArgs,
 		Run: func(*cobra.Command, []string) { fmt.Fprintln(stdout, "milter version "+versionText()) },
 	})
+	cmd.AddCommand(newProbeCommand(stdout))
 	o.flags(cmd.Flags())
 	return cmd
 }

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -30,6 +31,9 @@ func main() {
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "milter:", err)
+		if exit := (exitError{}); errors.As(err, &exit) {
+			os.Exit(exit.status)
+		}
 		os.Exit(1)
 	}
 }
