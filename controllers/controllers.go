@@ -7,7 +7,6 @@ package controllers
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -25,6 +24,7 @@ import (
 	providercontroller "github.com/maildomain-operator/maildomain-operator/controllers/dnsprovider"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/announce"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/index"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/keymaker"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
 	"github.com/maildomain-operator/maildomain-operator/controllers/maildomain"
 	"github.com/maildomain-operator/maildomain-operator/controllers/metrics"
@@ -33,6 +33,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
+	"github.com/maildomain-operator/maildomain-operator/internal/servertime"
 )
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=system,resources=leases,verbs=get;list;watch;create;update;patch;delete
@@ -47,6 +48,9 @@ type Settings struct {
 	Providers        providercontroller.Settings
 	Probing          dnscheck.Options
 	Clock            clock.PassiveClock
+	// ServerTime has seen every answer of the API server: wrap the manager's configuration with it. Without it no key is ever
+	// retired, for nobody knows whether our clock is right.
+	ServerTime *servertime.Watch
 	// Metrics takes what Prometheus is told of domains and keys; nobody is told if it is nil.
 	Metrics prometheus.Registerer
 	// Retry is how often is looked again at what no watch tells of, such as credentials and Secrets that are not ours;
@@ -55,6 +59,9 @@ type Settings struct {
 }
 
 const defaultRetry = 30 * time.Second
+
+// keyWorkers is how many key pairs are made at once, each by one processor.
+const keyWorkers = 2
 
 // Setup registers everything that runs in the manager. All of it runs on the leader alone.
 func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
@@ -74,17 +81,20 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 		claims   = claim.NewBook(leases.Leases(s.Providers.OperatorNamespace), holds(live))
 		places   = place.Finder{Client: mgr.GetClient(), Accounts: accounts, Zones: prober, ClusterScope: s.ClusterProviders}
 		news     = &index.News{}
+		keys     = keymaker.New(keymaker.Options{Workers: keyWorkers, Tell: news.Tell})
 	)
 	all := []interface {
 		SetupWithManager(mgr ctrl.Manager, news *index.News) error
 	}{
 		&maildomain.Reconciler{
 			Client: mgr.GetClient(), Live: live, Clock: s.Clock, Events: announce.Recorder(mgr.GetEventRecorder("maildomain")),
-			Places: places, Claims: claims, Queue: queue, Prober: prober, Retry: retry,
+			Places: places, Claims: claims, Queue: queue, Prober: prober, Retry: retry, ServerTime: s.ServerTime,
+			Settings: maildomain.Settings{OwnerID: s.OwnerID, RevocationGrace: s.Keys.RevocationGrace},
 		},
 		&dkimkey.Reconciler{
 			Client: mgr.GetClient(), Live: live, Clock: s.Clock, Events: announce.Recorder(mgr.GetEventRecorder("dkimkey")),
 			Places: places, Claims: claims, Queue: queue, Prober: prober, Settings: s.Keys, Retry: retry,
+			ServerTime: s.ServerTime, Keys: keys,
 		},
 	}
 	kinds := []string{v1alpha1.KindDNSProvider}
@@ -108,7 +118,12 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 		}
 	}
 	spread := func(ctx context.Context) error { return news.Spread(ctx, queue.Wake(), prober.Wake(), accounts.Wake()) }
-	return errors.Join(mgr.Add(manager.RunnableFunc(queue.Start)), mgr.Add(manager.RunnableFunc(prober.Start)), mgr.Add(manager.RunnableFunc(spread)))
+	for _, run := range []manager.RunnableFunc{queue.Start, prober.Start, keys.Start, spread} {
+		if err := mgr.Add(run); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // holds tells by a live read whether the holder of a claim still exists and still asks for the name.

@@ -74,6 +74,13 @@ var bands = []band{
 		never:    slices.Concat([]string{"sigs.k8s.io/controller-runtime"}, libraries),
 	},
 
+	{ // it reads what signers tell in keydir's words
+		packages: []string{"internal/signers"},
+		mayUse:   []string{"internal/keydir", "internal/dkim", "internal/dnsrecord"},
+		never:    slices.Concat(kubernetes, libraries),
+	},
+	{packages: []string{"internal/servertime"}, never: slices.Concat(kubernetes, libraries)},
+
 	// Edges of the milter. keydir is the contract of both sides: what it drags in, both have.
 	{
 		packages: []string{"internal/keydir"},
@@ -123,7 +130,7 @@ var (
 		"internal/dnsplan", "internal/rotation", "internal/desired", "internal/readiness", "internal/grant", "internal/keysecret",
 	}
 	operator = slices.Concat(formats, decisions,
-		[]string{"internal/dnsprovider", "internal/dnscheck", "internal/keydir", "internal/claim", "api/..."})
+		[]string{"internal/dnsprovider", "internal/dnscheck", "internal/keydir", "internal/claim", "internal/signers", "internal/servertime", "api/..."})
 
 	// What controllers have in common, and what none of them is.
 	shared = []string{"controllers/internal/..."}

@@ -22,7 +22,8 @@ const (
 	// condition holds it back, it has that condition's reason.
 	//
 	// Reasons: Ready, Checking, Progressing, DomainClaimed, InvalidDomain,
-	// InvalidSchedule, MailDomainNotFound, Retired, Revoked. For a provider: Ready,
+	// InvalidSchedule, InvalidAnnotation, ClockSkew, WaitingForSigners,
+	// MailDomainNotFound, Retired, Revoked. For a provider: Ready,
 	// Checking, SecretMissing, InvalidCredentials, InvalidConfiguration,
 	// EndpointNotAllowed, ZoneNotFound, ServerUnreachable, Throttled.
 	ConditionReady = "Ready"
@@ -71,7 +72,8 @@ const (
 	// ConditionStalled (all kinds; abnormal-true, kstatus): it does not go on
 	// without a person.
 	//
-	// Reasons: DomainClaimed, InvalidDomain, InvalidSchedule, ProviderNotFound,
+	// Reasons: DomainClaimed, InvalidDomain, InvalidSchedule, InvalidAnnotation,
+	// ProviderNotFound,
 	// ProviderNotGranted, InvalidCredentials, InvalidConfiguration, ZoneNotFound,
 	// RecordConflict, OwnerConflict, RemovalHeld, KeySecretInvalid,
 	// KeySecretNotAdopted, KeySecretMismatch, SecretNotOurs, SelectorInUse,

@@ -19,6 +19,17 @@ const (
 	AnnotationAbandonRecords = "maildomain.dev/abandon-records"
 )
 
+// Where a pod that signs serves /keys: at the port that its annotation names, else at its container port of this name,
+// else at the milter's default.
+const (
+	// AnnotationKeysPort on a pod is the number of the port.
+	AnnotationKeysPort = "maildomain.dev/keys-port"
+	// KeysPortName is the name of a container port.
+	KeysPortName = "maildomain-keys"
+	// DefaultKeysPort is that of the milter's --http.
+	DefaultKeysPort uint16 = 8080
+)
+
 // Labels and annotations on the Secrets of this operator. Labels hold short
 // values only; names, which may be longer than a label value, are annotations.
 const (

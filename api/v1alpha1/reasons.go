@@ -59,6 +59,8 @@ const (
 	ReasonInvalidDomain = "InvalidDomain"
 	// ReasonInvalidSchedule: the time zone is unknown or the schedule never fires.
 	ReasonInvalidSchedule = "InvalidSchedule"
+	// ReasonInvalidAnnotation: an annotation that is a person's word cannot be read.
+	ReasonInvalidAnnotation = "InvalidAnnotation"
 	// ReasonClockSkew: our clock and the API server's are more than five minutes apart; no irreversible step is taken.
 	ReasonClockSkew = "ClockSkew"
 	// ReasonMailDomainNotFound: a key with an intent has no MailDomain any more.

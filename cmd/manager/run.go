@@ -23,6 +23,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/controllers/dkimkey"
 	"github.com/maildomain-operator/maildomain-operator/controllers/dnsprovider"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
+	"github.com/maildomain-operator/maildomain-operator/internal/servertime"
 )
 
 // leaderElectionID names the Lease of the leader.
@@ -38,7 +39,9 @@ func run(ctx context.Context, o options) error {
 	}
 	logTo(zap.New(zap.Level(level), zap.UseDevMode(o.logFormat == "console")))
 
-	mgr, err := newManager(o)
+	wall := clock.RealClock{}
+	serverTime := servertime.New(wall.Now)
+	mgr, err := newManager(o, serverTime)
 	if err != nil {
 		return err
 	}
@@ -46,7 +49,6 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	wall := clock.RealClock{}
 	minimumWait := o.minimumWait
 	if minimumWait == 0 {
 		minimumWait = -1 // dnscheck takes 0 for its default
@@ -58,6 +60,7 @@ func run(ctx context.Context, o options) error {
 		Providers:        dnsprovider.Settings{OperatorNamespace: o.operatorNamespace, AllowedEndpoints: o.endpoints},
 		Probing:          dnscheck.Options{Now: wall.Now, Roots: roots, Port: o.dnsPort, MinimumWait: minimumWait, Interval: o.probeInterval},
 		Clock:            wall,
+		ServerTime:       serverTime,
 		Metrics:          metrics.Registry,
 	})
 	if err != nil {
@@ -66,11 +69,12 @@ func run(ctx context.Context, o options) error {
 	return mgr.Start(ctx)
 }
 
-func newManager(o options) (ctrl.Manager, error) {
+func newManager(o options, serverTime *servertime.Watch) (ctrl.Manager, error) {
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the API server: %w", err)
 	}
+	config.Wrap(serverTime.Wrap)
 	config.QPS, config.Burst = o.kubeAPIQPS, 2*int(o.kubeAPIQPS)
 	scheme, err := controllers.Scheme()
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
-	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/keymaker"
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
 	"github.com/maildomain-operator/maildomain-operator/internal/keysecret"
@@ -41,26 +41,36 @@ func (r *Reconciler) act(ctx context.Context, seen observation, d *decision) err
 	if d.recheck {
 		r.Queue.Recheck(owner(seen.key))
 	}
+	if d.forget {
+		r.Queue.Forget(owner(seen.key))
+		r.Prober.Forget(watcher(seen.key))
+	}
 	if d.watch {
-		r.Prober.Watch(watcher(seen.key), seen.place.Policy, []dnscheck.Target{evidence.Target(seen.want)})
+		r.Prober.Watch(watcher(seen.key), seen.place.Policy, []dnscheck.Target{seen.target()})
 	}
 	return nil
 }
 
-// makePair makes the key pair and stores it. The Secret is created, never updated: of two that try, one wins, and the
-// other one's key was never published.
+// makePair stores the key pair once it is made. The Secret is created, never updated: of two that try, one wins, and the
+// other one's key was never published. What was made is kept until it is stored.
 func (r *Reconciler) makePair(ctx context.Context, seen observation, d *decision) error {
 	bits := int(seen.key.Spec.Bits)
 	if bits == 0 && seen.key.Spec.Algorithm == v1alpha1.AlgorithmRSA {
 		bits = int(v1alpha1.DefaultRSABits)
 	}
-	pair, err := dkim.Generate(ctx, dkim.Algorithm(seen.key.Spec.Algorithm), bits)
+	pair, made, err := r.Keys.Make(keymaker.Order{
+		UID: seen.key.UID, For: owner(seen.key), Algorithm: dkim.Algorithm(seen.key.Spec.Algorithm), Bits: bits,
+	})
 	if err != nil {
 		return fmt.Errorf("make the key pair of %s: %w", seen.key.Name, err)
+	}
+	if !made {
+		return nil // we are told
 	}
 	if err := r.create(ctx, seen.key, pair); err != nil {
 		return err
 	}
+	r.Keys.Forget(seen.key.UID)
 	d.status.PublicKeySHA256, d.status.Bits = pair.PublicKeySHA256(), bitsOf(pair)
 	r.say(seen.key, keyGenerated, "%s made for selector %s, in Secret %s", describe(pair), seen.key.Spec.Selector, keysecret.Name(seen.key))
 	return nil

@@ -27,6 +27,7 @@ type decision struct {
 	watch    bool // ask the authoritative servers
 	submit   bool // ask the provider
 	recheck  bool // ask the provider again, for the record was changed outside
+	forget   bool // the record is gone: nobody is asked about it any more
 
 	status    v1alpha1.DKIMKeyStatus // without conditions
 	findings  []readiness.Finding
@@ -37,9 +38,12 @@ type decision struct {
 func (r *Reconciler) decide(seen observation, now time.Time) decision {
 	d := decision{status: *seen.key.Status.DeepCopy(), findings: seen.findings}
 	d.status.ObservedGeneration = seen.key.Generation
-	suspended := seen.holder != nil && seen.holder.Spec.Suspend
-	d.keyPair(seen, suspended)
-	d.publication(seen, now, suspended)
+	d.keyPair(seen, seen.suspended())
+	if seen.removes() {
+		d.removal(seen, now)
+	} else {
+		d.publication(seen, now, seen.suspended())
+	}
 	d.times(seen, now, r.Settings)
 	d.phase(seen, now)
 	if readiness.Unwatched(d.findings) {
@@ -126,12 +130,9 @@ func (d *decision) publication(seen observation, now time.Time, suspended bool) 
 // times notes when the key passed each point of its life.
 func (d *decision) times(seen observation, now time.Time, settings Settings) {
 	d.publishedAt(seen, now)
-	d.verifiedAt(now)
+	d.verifiedAt(seen, now)
 	d.usableAt(seen, now, settings)
 	d.signingSince(seen, now)
-	if at, known := emptyAt(d.status, settings); seen.key.Spec.Revoked && known && now.Before(at) {
-		d.look(at)
-	}
 }
 
 // stamp has the precision of a status, a second.
@@ -148,15 +149,17 @@ func (d *decision) publishedAt(seen observation, now time.Time) {
 			s.UsableTime = stamp(now) // the record stood there before we came: no cache can deny it
 		}
 	}
-	if s.RecordValue == tombstone(seen.key) && s.RevokedTime == nil {
+	if s.RecordValue == tombstone(seen.key) && s.RevokedTime == nil && !seen.lifetimes.ClockInDoubt {
 		s.RevokedTime = stamp(now)
 	}
 }
 
-// verifiedAt: a relapse restarts the wait.
-func (d *decision) verifiedAt(now time.Time) {
+// verifiedAt: a relapse restarts the wait. While no clock can be trusted none begins.
+func (d *decision) verifiedAt(seen observation, now time.Time) {
 	s := &d.status
 	switch verified := s.RecordState == v1alpha1.RecordVerified; {
+	case verified && s.VerifiedTime == nil && seen.lifetimes.ClockInDoubt:
+		d.look(now.Add(inDoubt))
 	case verified && s.VerifiedTime == nil:
 		s.VerifiedTime = stamp(now)
 	case !verified && s.VerifiedTime != nil:
@@ -168,7 +171,7 @@ func (d *decision) verifiedAt(now time.Time) {
 // long as any cache may hold what it was told before.
 func (d *decision) usableAt(seen observation, now time.Time, settings Settings) {
 	s := &d.status
-	if s.UsableTime != nil && !now.Before(s.UsableTime.Time) {
+	if s.UsableTime != nil && !now.Before(s.UsableTime.Time) || leaving(seen.key) {
 		return // over
 	}
 	if seen.looked {
@@ -192,24 +195,14 @@ func (d *decision) usableAt(seen observation, now time.Time, settings Settings) 
 // maxWait is how long a cache may keep anything at all (RFC 8767 §4 has it cap TTLs at a week).
 const maxWait = 7 * 24 * time.Hour
 
-func (d *decision) signingSince(seen observation, now time.Time) {
-	s := &d.status
-	switch {
-	case seen.signs() && s.SigningSinceTime == nil:
-		s.SigningSinceTime = stamp(now)
-	case seen.signs() || s.SigningSinceTime == nil || s.RetiredTime != nil:
-	case seen.key.Spec.Intent == v1alpha1.IntentRetired || seen.key.Spec.Revoked:
-		s.RetiredTime = stamp(now)
-	}
-}
+// inDoubt is how soon the clocks are compared again.
+const inDoubt = 30 * time.Second
 
 // phase names where the key stands and what it waits for.
 func (d *decision) phase(seen observation, now time.Time) {
-	view := seen.key.DeepCopy()
-	view.Status = d.status
-	k := rotation.KeyOf(view)
-	k.Signs, k.KeyPair = seen.signs(), !seen.pair.IsZero()
+	k := seen.view(d.status)
 	d.status.Phase, d.status.WaitingFor = v1alpha1.KeyPhase(rotation.PhaseOf(k, now)), ""
+	d.retirementFindings(seen, rotation.Retire(k, seen.lifetimes, now))
 	if d.status.Phase != v1alpha1.PhasePublishing {
 		return
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
+	"github.com/maildomain-operator/maildomain-operator/internal/rotation"
 )
 
 var now = time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
@@ -30,14 +31,21 @@ func signed() *v1alpha1.DKIMKey {
 	}
 }
 
+// retired adds the decision on what shall stand under the selector, as observe does.
+func retired(seen observation, grace time.Duration, at time.Time) observation {
+	seen.lifetimes = rotation.Lifetimes{Overlap: 14 * 24 * time.Hour, Tombstone: 30 * 24 * time.Hour, RevocationGrace: grace}
+	seen.retirement = rotation.Retire(seen.view(seen.key.Status), seen.lifetimes, at)
+	return seen
+}
+
 func TestARevokedKeysRecordStandsUntilSignersHaveDroppedTheKey(t *testing.T) {
 	r := &Reconciler{Settings: Settings{RevocationGrace: 3 * time.Minute}, Retry: time.Hour}
 	key := signed()
 	key.Spec.Revoked = true
 	published := key.Status.RecordValue
 
-	seen := observation{key: key}
-	if got := wanted(seen, r.Settings, now); got.Value != published {
+	seen := retired(observation{key: key}, r.Settings.RevocationGrace, now)
+	if got := wanted(seen); got.Value != published {
 		t.Errorf("at once %q is wanted", got.Value)
 	}
 	d := r.decide(seen, now)
@@ -45,10 +53,10 @@ func TestARevokedKeysRecordStandsUntilSignersHaveDroppedTheKey(t *testing.T) {
 		t.Fatalf("retired at %v, looks again at %s", d.status.RetiredTime, d.lookAgain)
 	}
 	key.Status = d.status
-	if got := wanted(seen, r.Settings, now.Add(179*time.Second)); got.Value != published {
+	if got := wanted(retired(seen, 3*time.Minute, now.Add(179*time.Second))); got.Value != published {
 		t.Errorf("before the grace is over %q is wanted", got.Value)
 	}
-	if got := wanted(seen, r.Settings, now.Add(3*time.Minute)); got.Value != tombstone(key) {
+	if got := wanted(retired(seen, 3*time.Minute, now.Add(3*time.Minute))); got.Value != tombstone(key) {
 		t.Errorf("after the grace %q is wanted", got.Value)
 	}
 }
@@ -56,7 +64,7 @@ func TestARevokedKeysRecordStandsUntilSignersHaveDroppedTheKey(t *testing.T) {
 func TestARevokedKeyThatNeverSignedIsEmptiedAtOnce(t *testing.T) {
 	key := signed()
 	key.Spec.Revoked, key.Status.SigningSinceTime = true, nil
-	if got := wanted(observation{key: key}, Settings{RevocationGrace: time.Hour}, now); got.Value != tombstone(key) {
+	if got := wanted(retired(observation{key: key}, time.Hour, now)); got.Value != tombstone(key) {
 		t.Errorf("%q is wanted", got.Value)
 	}
 }

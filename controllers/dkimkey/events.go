@@ -4,6 +4,8 @@
 package dkimkey
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
@@ -23,9 +25,11 @@ var (
 	keyUsable       = event{corev1.EventTypeNormal, "KeyUsable", "WaitForCaches"}
 	keySigning      = event{corev1.EventTypeNormal, "KeySigning", "Sign"}
 	keyRetiring     = event{corev1.EventTypeNormal, "KeyRetiring", "Retire"}
+	recordEmptied   = event{corev1.EventTypeNormal, "RecordEmptied", "Retire"}
+	recordRemoved   = event{corev1.EventTypeNormal, "RecordRemoved", "Retire"}
 	keyRevoked      = event{corev1.EventTypeWarning, "KeyRevoked", "Revoke"}
 	keyRetained     = event{corev1.EventTypeNormal, "RecordRetained", "Delete"}
-	keyRemoved      = event{corev1.EventTypeNormal, "RecordRemoved", "Delete"}
+	keyRemoved      = event{corev1.EventTypeNormal, "KeyRemoved", "Delete"}
 	providerGone    = event{corev1.EventTypeWarning, "ProviderGone", "Delete"}
 )
 
@@ -46,6 +50,12 @@ func (r *Reconciler) sayTransitions(key *v1alpha1.DKIMKey, before, after v1alpha
 		case v1alpha1.RecordConflict, v1alpha1.RecordPending, v1alpha1.RecordAwaitingSigning: // the conditions tell
 		}
 	}
+	if before.RevokedTime == nil && after.RevokedTime != nil {
+		r.say(key, recordEmptied, "%s is empty now (p=): no signature by the key verifies any more", after.RecordName)
+	}
+	if before.RemovedTime == nil && after.RemovedTime != nil {
+		r.say(key, recordRemoved, "%s is gone; the key follows when no cache can know the record any more", after.RecordName)
+	}
 	if before.Phase == after.Phase {
 		return
 	}
@@ -57,7 +67,25 @@ func (r *Reconciler) sayTransitions(key *v1alpha1.DKIMKey, before, after v1alpha
 	case v1alpha1.PhaseRetiring:
 		r.say(key, keyRetiring, "%s signs no more; its record stays, so that mail on its way verifies", key.Spec.Selector)
 	case v1alpha1.PhaseRevoked:
-		r.say(key, keyRevoked, "%s is revoked", key.Spec.Selector)
+		if key.Spec.Revoked {
+			r.sayRevoked(key, after)
+		}
 	case v1alpha1.PhasePending, v1alpha1.PhasePublishing:
 	}
+}
+
+// sayRevoked tells how much mail may fail: what signers signed before they dropped the key, and receivers look at only after
+// its record is empty.
+func (r *Reconciler) sayRevoked(key *v1alpha1.DKIMKey, s v1alpha1.DKIMKeyStatus) {
+	switch {
+	case s.SigningSinceTime == nil:
+		r.say(key, keyRevoked, "%s is revoked; it never signed, and its record is emptied at once", key.Spec.Selector)
+		return
+	case s.RetiredTime == nil:
+		r.say(key, keyRevoked, "%s is revoked and out of the signing Secret", key.Spec.Selector)
+		return
+	}
+	empty := s.RetiredTime.Add(r.Settings.RevocationGrace).UTC().Format(time.RFC3339)
+	r.say(key, keyRevoked, "%s is revoked and out of the signing Secret; its record is emptied at %s (--revocation-grace, for signers that lag behind). "+
+		"Mail that it signed and that a receiver verifies later fails there", key.Spec.Selector, empty)
 }

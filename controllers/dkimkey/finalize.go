@@ -22,17 +22,17 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 	if !controllerutil.ContainsFinalizer(seen.key, v1alpha1.Finalizer) {
 		return ctrl.Result{}, nil
 	}
-	var err error
-	if !seen.signs() { // what the cache says may be outdated, and what follows cannot be undone
-		if seen.signed, err = signedIn(ctx, r.Live, seen); err != nil {
-			return ctrl.Result{}, err
-		}
+	r.Keys.Forget(seen.key.UID)
+	if err := r.observeSigning(ctx, &seen, true); err != nil { // what the cache says may be outdated, and what follows cannot be undone
+		return ctrl.Result{}, err
 	}
 	if seen.signs() {
 		return r.stillNeeded(ctx, seen, "the signing Secret still holds the key; it goes when another key signs")
 	}
 	// With its MailDomain everything goes at once. A key that a person deletes alone may have signed what is still on its way.
-	remove := seen.holder != nil && !seen.holder.DeletionTimestamp.IsZero() && seen.holder.Spec.Deletion() == v1alpha1.DeletionDelete
+	// One whose record is gone has nobody left who could look for it.
+	remove := seen.key.Status.RemovedTime != nil ||
+		seen.holder != nil && !seen.holder.DeletionTimestamp.IsZero() && seen.holder.Spec.Deletion() == v1alpha1.DeletionDelete
 	if remove && seen.key.Status.RecordValue != "" && !abandoned(seen) {
 		gone, why := r.withdraw(seen)
 		if !gone {
@@ -69,10 +69,8 @@ func (r *Reconciler) withdraw(seen observation) (bool, string) {
 		}
 		return false, why
 	}
+	seen.want.Value = ""
 	submission := seen.submission()
-	wish := &submission.Wishes[0]
-	wish.Ours = append(wish.Ours, seen.key.Status.RecordValue)
-	wish.Value = ""
 	r.Queue.Submit(submission)
 	result, ok := r.Queue.Result(owner(seen.key))
 	if !ok || result.Fingerprint != submission.Fingerprint() {

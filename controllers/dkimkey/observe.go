@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
@@ -27,6 +26,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/keydir"
 	"github.com/maildomain-operator/maildomain-operator/internal/keysecret"
 	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
+	"github.com/maildomain-operator/maildomain-operator/internal/rotation"
 )
 
 // observation is everything that is known of a key; nothing in it is edited after observe.
@@ -44,7 +44,11 @@ type observation struct {
 	secret *corev1.Secret // nil if there is none
 	pair   dkim.KeyPair   // zero if there is none that may be used
 
-	signed keydir.Key // what the signing Secret holds under the selector; zero if nothing
+	signed     keydir.Key // what the signing Secret holds under the selector; zero if nothing
+	unsure     string     // what could not be read that a retirement depends on
+	heldBy     []string   // what else holds the key, in words
+	lifetimes  rotation.Lifetimes
+	retirement rotation.Retirement
 
 	want       desired.Record
 	outcome    *dnsplan.Outcome   // the queue's answer for want; nil without one
@@ -58,7 +62,7 @@ type observation struct {
 }
 
 // observe does all reading. An error means that something could not be read.
-func (r *Reconciler) observe(ctx context.Context, key *v1alpha1.DKIMKey) (observation, error) {
+func (r *Reconciler) observe(ctx context.Context, key *v1alpha1.DKIMKey, now time.Time) (observation, error) {
 	seen := observation{key: key}
 	var err error
 	if seen.domain, err = dnsrecord.ParseDomain(key.Spec.Domain); err == nil {
@@ -75,6 +79,9 @@ func (r *Reconciler) observe(ctx context.Context, key *v1alpha1.DKIMKey) (observ
 		return seen, err
 	}
 	if err := r.observePlace(ctx, &seen); err != nil {
+		return seen, err
+	}
+	if err := r.observeRetirement(ctx, &seen, now); err != nil {
 		return seen, err
 	}
 	r.look(&seen)
@@ -94,8 +101,7 @@ func (r *Reconciler) observeHolder(ctx context.Context, seen *observation) error
 		return err
 	}
 	seen.remembered, seen.published = index.MarkerGeneration(seen.holder, siblings), index.Published(seen.holder, siblings)
-	seen.signed, err = signedIn(ctx, r.Client, *seen)
-	return err
+	return r.observeSigning(ctx, seen, leaving(seen.key))
 }
 
 // holder is the one MailDomain of the namespace that has the domain, or of several the one that claimed it.
@@ -120,25 +126,6 @@ func (r *Reconciler) holder(ctx context.Context, domains []v1alpha1.MailDomain, 
 		}
 	}
 	return oldest, nil
-}
-
-// signedIn is what the signing Secret holds under the key's selector; zero if nothing.
-func signedIn(ctx context.Context, from client.Reader, seen observation) (keydir.Key, error) {
-	if seen.holder == nil {
-		return keydir.Key{}, nil
-	}
-	var secret corev1.Secret
-	name := types.NamespacedName{Namespace: seen.key.Namespace, Name: seen.holder.SigningSecret()}
-	if err := from.Get(ctx, name, &secret); err != nil {
-		return keydir.Key{}, client.IgnoreNotFound(err)
-	}
-	signers, _ := keydir.Decode(secret.Data, seen.domain) // what cannot be read signs nothing
-	for _, k := range signers.Keys {
-		if k.Selector == seen.key.Spec.Selector {
-			return k, nil
-		}
-	}
-	return keydir.Key{}, nil
 }
 
 // observeKeyPair reads the Secret of the key pair: from the cache, and live before it is believed to be missing.
@@ -216,14 +203,14 @@ func elsewhere(name dnsrecord.Name, by claim.Holder) *readiness.Finding {
 
 // look adds what the queue and the prober say of the record that is wanted.
 func (r *Reconciler) look(seen *observation) {
-	seen.want = wanted(*seen, r.Settings, r.Clock.Now())
-	if !seen.hasPlace || seen.want.Value == "" {
+	seen.want = wanted(*seen)
+	if !seen.hasPlace || seen.want.Value == "" && !seen.removes() {
 		return
 	}
 	result, ok := r.Queue.Result(owner(seen.key))
 	outcome, answered := evidence.Answer(seen.submission(), result, ok)[dnsplan.Key{Name: seen.want.Name, Type: seen.want.Type}]
 	switch {
-	case !answered || evidence.Outdated(recordStatus(seen.key.Status), result.Time):
+	case !answered || !seen.removes() && evidence.Outdated(recordStatus(seen.key.Status), result.Time):
 	case verbatim(*seen, outcome):
 		seen.want.Value = outcome.Found[0] // which has not been asked for yet
 	default:
@@ -232,7 +219,7 @@ func (r *Reconciler) look(seen *observation) {
 	if ok {
 		seen.failure, seen.generation, seen.answeredAt = evidence.Failure(result.Err), result.MarkerGeneration, result.Time
 	}
-	seen.verdict, seen.looked = r.Prober.Verdict(evidence.Target(seen.want))
+	seen.verdict, seen.looked = r.Prober.Verdict(seen.target())
 }
 
 // verbatim tells whether what stands there is a record of this very key in other words. A key that signs already brings
@@ -251,18 +238,18 @@ func verbatim(seen observation, outcome dnsplan.Outcome) bool {
 // adopted tells whether a person brought the private key.
 func adopted(key *v1alpha1.DKIMKey) bool { return key.Spec.PrivateKeySecretName != "" }
 
-// wanted is the record that shall stand there: the public key, or nothing in its place once it is revoked. A key pair
-// that cannot be read leaves the record as it is.
-func wanted(seen observation, settings Settings, now time.Time) desired.Record {
+// wanted is the record that shall stand there: the public key, nothing in its place once the key is out of use, or no
+// record any more. A key pair that cannot be read leaves the record as it is.
+func wanted(seen observation) desired.Record {
 	record := desired.Record{
 		Name: seen.record, Type: dnsrecord.TXT, Kind: dnsplan.Exclusive, Purpose: v1alpha1.PurposeDKIM,
 		Value: seen.key.Status.RecordValue,
 	}
-	switch {
-	case seen.key.Spec.Revoked && !seen.signs():
-		if at, known := emptyAt(seen.key.Status, settings); known && !now.Before(at) {
-			record.Value = tombstone(seen.key)
-		}
+	switch stage := seen.retirement.Stage; {
+	case stage >= rotation.Remove:
+		record.Value = ""
+	case stage == rotation.Empty:
+		record.Value = tombstone(seen.key)
 	case !seen.pair.IsZero() && record.Value == "":
 		record.Value = seen.pair.Record().String()
 	}
@@ -274,19 +261,8 @@ func tombstone(key *v1alpha1.DKIMKey) string {
 	return dkim.RevokedRecord(dkim.Algorithm(key.Spec.Algorithm)).String()
 }
 
-// emptyAt is when a revoked key's record may be emptied: signers that mount the signing Secret lag behind it. It is not
-// known before the moment at which the key left the Secret was noted.
-func emptyAt(s v1alpha1.DKIMKeyStatus, settings Settings) (at time.Time, known bool) {
-	if s.RetiredTime == nil {
-		return time.Time{}, s.SigningSinceTime == nil // at once, if it never signed
-	}
-	return s.RetiredTime.Add(settings.RevocationGrace), true
-}
-
-// signs tells whether signers use this very key.
-func (o observation) signs() bool {
-	return o.signed.Selector != "" && (o.key.Status.PublicKeySHA256 == "" || o.signed.Pair.PublicKeySHA256() == o.key.Status.PublicKeySHA256)
-}
+// removes tells whether the record shall go, or is gone.
+func (o observation) removes() bool { return o.retirement.Stage >= rotation.Remove }
 
 // submission is what the key asks of the queue.
 func (o observation) submission() dnsprovider.Submission {
@@ -295,9 +271,13 @@ func (o observation) submission() dnsprovider.Submission {
 	if adopted(o.key) {
 		adoption = dnsplan.Identical // a key that signs already brings its record along
 	}
+	wish := evidence.Wish(o.want, before, o.place.TTL, adoption)
+	if wish.Value == "" { // exactly ours goes, also what was asked for and not seen there yet
+		wish.Ours = append(wish.Ours, o.key.Status.RecordValue)
+	}
 	return dnsprovider.Submission{
 		Owner: owner(o.key), Provider: o.place.Provider, Zone: o.place.Zone, Domain: o.domain,
-		Wishes:               []dnsplan.Wish{evidence.Wish(o.want, before, o.place.TTL, adoption)},
+		Wishes:               []dnsplan.Wish{wish},
 		RememberedGeneration: o.remembered, Known: o.published,
 	}
 }

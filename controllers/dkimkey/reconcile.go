@@ -18,10 +18,13 @@ import (
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/keymaker"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/object"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
 	"github.com/maildomain-operator/maildomain-operator/internal/claim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
+	"github.com/maildomain-operator/maildomain-operator/internal/servertime"
+	"github.com/maildomain-operator/maildomain-operator/internal/signers"
 )
 
 // +kubebuilder:rbac:groups=maildomain.dev,resources=dkimkeys,verbs=get;list;watch;update;patch
@@ -31,6 +34,7 @@ import (
 // +kubebuilder:rbac:groups=maildomain.dev,resources=dnsproviders;clusterdnsproviders,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Reconciler reconciles DKIMKeys.
@@ -43,7 +47,11 @@ type Reconciler struct {
 	Claims   *claim.Book
 	Queue    evidence.Queue
 	Prober   evidence.Prober
+	Keys     *keymaker.Maker
+	Signers  signers.Asker
 	Settings Settings
+	// ServerTime tells of the API server's clock.
+	ServerTime *servertime.Watch
 	// Retry is how often is looked again at what no watch tells of.
 	Retry time.Duration
 }
@@ -66,7 +74,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if key.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(key, v1alpha1.Finalizer) {
 		return ctrl.Result{}, object.PatchFinalizer(ctx, r.Client, key, controllerutil.AddFinalizer)
 	}
-	seen, err := r.observe(ctx, key)
+	now := r.Clock.Now()
+	seen, err := r.observe(ctx, key, now)
 	if errors.Is(err, place.ErrNotOpen) {
 		return ctrl.Result{}, nil
 	}
@@ -76,7 +85,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if !key.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, seen)
 	}
-	now := r.Clock.Now()
 	next := r.decide(seen, now)
 	err = r.act(ctx, seen, &next)
 	return r.report(ctx, seen, next, now, err)

@@ -21,7 +21,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 )
 
-// workers bounds how many keys are reconciled at once, and so how many RSA key pairs are made at once.
+// workers bounds how many keys are reconciled at once.
 const workers = 4
 
 // SetupWithManager registers the controller, which listens to news of its keys and of their providers.

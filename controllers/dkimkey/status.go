@@ -23,12 +23,22 @@ var normal = []readiness.Normal{
 	{Condition: v1alpha1.ConditionRecordsVerified, Reason: v1alpha1.ReasonRecordsVerified, Message: "the authoritative servers answer the record"},
 }
 
+// served is what they say of a key whose record is gone.
+var served = []readiness.Normal{
+	{Condition: v1alpha1.ConditionProviderReady, Reason: v1alpha1.ReasonProviderReady, Message: "the provider may be used"},
+	{Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonNotRequested, Message: "the key has served its time"},
+	{Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonNotRequested, Message: "the record was removed"},
+	{Condition: v1alpha1.ConditionRecordsVerified, Reason: v1alpha1.ReasonNotRequested, Message: "the record was removed"},
+}
+
 // patchStatus writes the status if it changed, onto the version that was read: a stale copy never wins. It returns
 // when to look again.
 func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decision, now time.Time) (time.Time, error) {
 	settled := readiness.True(seen.key.Status.Conditions, v1alpha1.ConditionReady) && seen.key.Status.ObservedGeneration == seen.key.Generation
-	findings := d.findings
-	if record := recordStatus(d.status); record != nil {
+	findings, normal := d.findings, normal
+	if record := recordStatus(d.status); d.status.RemovedTime != nil {
+		normal = served
+	} else if record != nil {
 		of, look := readiness.Records([]v1alpha1.RecordStatus{*record}, settled, now)
 		if seen.place.Manual && seen.outcome != nil {
 			of = readiness.ByHand(of)

@@ -59,6 +59,15 @@ type Settings struct {
 	OperatorNamespace string
 	// AllowedEndpoints are the hosts that the providers of tenants may point at; empty allows all.
 	AllowedEndpoints Endpoints
+	// WireTime is what messages say that a server compares with its own clock (TSIG, RFC 8945); the Reconciler's clock if nil.
+	WireTime func() time.Time
+}
+
+func (r *Reconciler) wireTime() func() time.Time {
+	if r.Settings.WireTime != nil {
+		return r.Settings.WireTime
+	}
+	return r.Clock.Now
 }
 
 // Reconcile tries the credentials of one provider.
@@ -116,7 +125,7 @@ func (r *Reconciler) try(ctx context.Context, key dnsprovider.ProviderKey, p *ob
 	}
 	forbidden := r.forbiddenNameserver(*p.spec)
 	account, err := dnsprovider.Open(ctx, *p.spec, dnsprovider.OpenOptions{
-		Secrets: r.secrets(key), Now: r.Clock.Now,
+		Secrets: r.secrets(key), Now: r.wireTime(),
 		AmbientIdentity: r.Kind == v1alpha1.KindClusterDNSProvider, // a tenant is not the operator's pod
 		EndpointAllowed: func(hostport string) bool {
 			// The cluster kind is written by who runs the operator.

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -82,7 +83,28 @@ func (r *Reconciler) step(ctx context.Context, seen observation, step rotation.S
 		return r.applyKey(ctx, seen, s.Key, map[string]any{"intent": string(s.Intent)}, ownerOfIntent)
 	case rotation.Sweep:
 		r.sweep(seen, s.Key)
+	case rotation.DeleteKey:
+		return r.deleteGone(ctx, seen, s.Key)
 	case rotation.SignWith: // it is part of the signing Secret
+	}
+	return nil
+}
+
+// deleteGone deletes a DKIMKey whose record nobody can know any more; its Secret goes with it.
+func (r *Reconciler) deleteGone(ctx context.Context, seen observation, name string) error {
+	for i := range seen.keys {
+		key := &seen.keys[i]
+		if key.Name != name {
+			continue
+		}
+		err := r.Client.Delete(ctx, key, client.Preconditions{UID: &key.UID, ResourceVersion: &key.ResourceVersion})
+		if apierrors.IsConflict(err) {
+			return nil // what we read is outdated; the newer version is on its way
+		}
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete DKIMKey %s: %w", name, err)
+		}
+		r.sayOfKey(seen.domain, keyDeleted, name, "DKIMKey %s and its private key are deleted: its record is gone, and no cache can know it any more", name)
 	}
 	return nil
 }

@@ -36,11 +36,13 @@ type decision struct {
 	recheck bool               // ask it again: a record was changed outside
 	watch   []dnscheck.Target  // what the authoritative servers are asked
 
-	records    []v1alpha1.RecordStatus // own ones; the keys' are added in status
-	findings   []readiness.Finding
-	notes      []readiness.Note
-	waitingFor string
-	lookAgain  time.Time
+	records      []v1alpha1.RecordStatus // own ones; the keys' are added in status
+	findings     []readiness.Finding
+	notes        []readiness.Note
+	waitingFor   string
+	cannotUndo   string    // why the rotation that a person wants undone stays
+	nextRotation time.Time // zero: nobody knows
+	lookAgain    time.Time
 }
 
 // signingChange is the domain's part of the signing Secret: data keys and contents; none when dkim left the spec.
@@ -63,9 +65,12 @@ func decide(seen observation, now time.Time) decision {
 
 // keys decides which keys exist and which of them sign.
 func (d *decision) keys(seen observation, now time.Time, writes bool) {
-	next := rotation.Next(policyOf(seen), seen.views, now)
-	d.waitingFor = next.WaitingFor
+	next := rotation.Next(d.policyOf(seen, now), seen.views, now)
+	d.waitingFor, d.cannotUndo = next.WaitingFor, next.CannotUndo
 	d.look(next.LookAgain)
+	if d.nextRotation.After(now) {
+		d.look(d.nextRotation)
+	}
 	if !writes {
 		return
 	}
@@ -91,19 +96,6 @@ func (d *decision) keys(seen observation, now time.Time, writes bool) {
 		}
 	}
 	d.signingSecret(seen, signers)
-}
-
-func policyOf(seen observation) rotation.Policy {
-	d := seen.domain.Spec.DKIM
-	policy := rotation.Policy{Selectors: rotation.Selectors{Prefix: d.SelectorPrefix(), Ring: d.SelectorRing()}}
-	for _, w := range d.WantedKeys() {
-		policy.Keys = append(policy.Keys, rotation.WantedKey{Algorithm: dkim.Algorithm(w.Algorithm), Bits: int(w.Bits)})
-	}
-	policy.Selectors.Used = slices.Clone(seen.used)
-	for _, k := range seen.domain.Status.Keys {
-		policy.Selectors.Used = append(policy.Selectors.Used, k.Selector)
-	}
-	return policy
 }
 
 func selectorsThatSign(keys []rotation.Key) []string {
@@ -369,7 +361,7 @@ func (d *decision) remarks(seen observation) {
 			"spec.spf.heloNames outside of "+seen.name.String()+" are not published by this version: "+strings.Join(names, ", "))
 	}
 	if seen.domain.Spec.DKIM != nil && seen.signing.Required && len(seen.signing.Keys) == 0 {
-		note(v1alpha1.ConditionMailHeld, v1alpha1.ReasonNoUsableKey, "signers hold this domain's mail (451) until a key may sign")
+		note(v1alpha1.ConditionMailHeld, v1alpha1.ReasonNoUsableKey, mailHeld(seen))
 	}
 	for _, k := range seen.views {
 		if k.Signs && k.Algorithm == dkim.RSA && k.Bits > 0 && k.Bits < int(v1alpha1.DefaultRSABits) {
@@ -381,14 +373,11 @@ func (d *decision) remarks(seen observation) {
 		note(v1alpha1.ConditionSigningSecretLarge, v1alpha1.ReasonNearSizeLimit,
 			"Secret "+seen.secretName+" holds more than 700 KiB; beyond 900 KiB no key is added")
 	}
-	if err := scheduleError(seen.domain); err != nil {
-		d.findings = append(d.findings, readiness.Finding{Reason: v1alpha1.ReasonInvalidSchedule, Message: "spec.dkim.rotation: " + err.Error(), Person: true})
-	}
 }
 
 func unsupportedAnnotations(domain *v1alpha1.MailDomain) []string {
 	var names []string
-	for _, a := range []string{v1alpha1.AnnotationAllowRemoval, v1alpha1.AnnotationRotate, v1alpha1.AnnotationRotateUndo} {
+	for _, a := range []string{v1alpha1.AnnotationAllowRemoval} {
 		if _, ok := domain.Annotations[a]; ok {
 			names = append(names, "annotation "+a)
 		}

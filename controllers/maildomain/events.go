@@ -19,6 +19,8 @@ type event struct{ kind, reason, action string }
 // The catalogue of a MailDomain's events, beside those of its conditions.
 var (
 	keyCreated      = event{corev1.EventTypeNormal, "KeyCreated", "CreateKey"}
+	keyDeleted      = event{corev1.EventTypeNormal, "KeyDeleted", "DeleteKey"}
+	rotationStays   = event{corev1.EventTypeWarning, "RotationStays", "Undo"}
 	signingChanged  = event{corev1.EventTypeNormal, "SigningChanged", "Sign"}
 	recordHeld      = event{corev1.EventTypeNormal, "RecordHeld", "Publish"}
 	recordPublished = event{corev1.EventTypeNormal, "RecordPublished", "Publish"}

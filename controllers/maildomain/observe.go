@@ -47,6 +47,9 @@ type observation struct {
 	claimed  bool     // nobody else in this installation writes for the domain
 	used     []string // selectors of MailDomains of this domain that are gone
 
+	seed      string // tells this domain's rotations from those of others
+	lifetimes rotation.Lifetimes
+
 	keys  []v1alpha1.DKIMKey
 	pairs map[string]dkim.KeyPair // by selector: private keys that may be used
 	views []rotation.Key
@@ -74,7 +77,8 @@ func (r *Reconciler) observe(ctx context.Context, domain *v1alpha1.MailDomain, n
 		seen.findings = append(seen.findings, readiness.Finding{Reason: v1alpha1.ReasonInvalidDomain, Message: err.Error(), Person: true})
 		return seen, nil //nolint:nilerr // what admission could not judge is a finding
 	}
-	seen.name = name
+	seen.name, seen.seed = name, r.Settings.OwnerID+"/"+name.String()
+	seen.lifetimes = evidence.Lifetimes(domain, r.Settings.RevocationGrace, r.ServerTime)
 	for _, observe := range []func(context.Context, *observation, time.Time) error{
 		r.observePlace, r.observeSigningSecret, r.observeKeys, r.observeRecords,
 	} {
@@ -205,6 +209,8 @@ func (r *Reconciler) observeKeys(ctx context.Context, seen *observation, now tim
 		view.Revoked = view.Revoked || revoked(seen.domain, key)
 		view.Fresh = r.fresh(key, now)
 		seen.views = append(seen.views, view)
+		// Whatever a cache was told of the name, it has forgotten by then.
+		seen.lifetimes.LongestTTL = max(seen.lifetimes.LongestTTL, evidence.LongestTTL(key, seen.place.TTL))
 	}
 	return nil
 }

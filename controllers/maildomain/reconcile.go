@@ -23,6 +23,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/claim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
 	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
+	"github.com/maildomain-operator/maildomain-operator/internal/servertime"
 )
 
 // +kubebuilder:rbac:groups=maildomain.dev,resources=maildomains,verbs=get;list;watch;update;patch
@@ -44,8 +45,19 @@ type Reconciler struct {
 	Claims *claim.Book
 	Queue  evidence.Queue
 	Prober evidence.Prober
+	// ServerTime tells of the API server's clock.
+	ServerTime *servertime.Watch
+	Settings   Settings
 	// Retry is how often is looked again at what no watch tells of.
 	Retry time.Duration
+}
+
+// Settings are the operator's flags that concern domains.
+type Settings struct {
+	// OwnerID is the name of the installation, which spreads its rotations.
+	OwnerID string
+	// RevocationGrace is how long signers may lag behind the signing Secret.
+	RevocationGrace time.Duration
 }
 
 // Reconcile brings one domain a step further.

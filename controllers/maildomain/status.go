@@ -22,7 +22,6 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/dmarc"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
-	"github.com/maildomain-operator/maildomain-operator/internal/rotation"
 )
 
 // maxKeys is how many keys the status lists; older ones that are long gone drop out.
@@ -68,7 +67,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	after.MarkerGeneration = max(last.MarkerGeneration, seen.generation)
 	after.Keys = keyStatuses(seen, last.Keys)
 	after.Records = sorted(append(keyRecords(seen.keys), d.records...))
-	after.Rotation = rotationStatus(last.Rotation, d.waitingFor, seen)
+	after.Rotation = d.rotationStatus(seen, now)
 	after.DMARC = dmarcStatus(last.DMARC, seen.domain.Spec.DMARC, after.Records)
 
 	settled := readiness.True(last.Conditions, v1alpha1.ConditionReady) && last.ObservedGeneration == seen.domain.Generation
@@ -90,9 +89,19 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	err := object.PatchStatus(ctx, r.Client, seen.domain, patched)
 	if err == nil {
 		r.sayTransitions(seen.domain, last, after) // the causes first, for whoever reads down
+		if d.cannotUndo != "" && undoHandled(last) != undoHandled(after) {
+			r.say(seen.domain, rotationStays, "annotation %s is not followed: %s", v1alpha1.AnnotationRotateUndo, d.cannotUndo)
+		}
 		announce.Conditions(ctx, r.Events, seen.domain, last.Conditions, after.Conditions)
 	}
 	return d.lookAgain, err
+}
+
+func undoHandled(s v1alpha1.MailDomainStatus) string {
+	if s.Rotation == nil {
+		return ""
+	}
+	return s.Rotation.LastHandledRotateUndoTime
 }
 
 // counted are the records that Ready depends on: a spare that is still being published is no reason not to be Ready.
@@ -158,31 +167,6 @@ func sorted(records []v1alpha1.RecordStatus) []v1alpha1.RecordStatus {
 	return records
 }
 
-func rotationStatus(last *v1alpha1.RotationStatus, waitingFor string, seen observation) *v1alpha1.RotationStatus {
-	if seen.domain.Spec.DKIM == nil {
-		return last
-	}
-	after := v1alpha1.RotationStatus{}
-	if last != nil {
-		after = *last
-	}
-	after.WaitingFor = readiness.Cut(waitingFor, v1alpha1.MaxMessageLength)
-	// A rotation has taken place when a key signs that began later than another one of its algorithm.
-	for i, k := range seen.views {
-		former := slices.ContainsFunc(seen.views, func(o rotation.Key) bool {
-			return o.Algorithm == k.Algorithm && !o.SigningSince.IsZero() && o.SigningSince.Before(k.SigningSince)
-		})
-		since := seen.keys[i].Status.SigningSinceTime
-		if k.Signs && former && (after.LastTime == nil || after.LastTime.Before(since)) {
-			after.LastTime = since
-		}
-	}
-	if after == (v1alpha1.RotationStatus{}) {
-		return nil
-	}
-	return &after
-}
-
 // dmarcStatus reads what is published from the record itself; the evidence belongs to the reports service and stays.
 func dmarcStatus(last *v1alpha1.DMARCStatus, spec *v1alpha1.DMARC, records []v1alpha1.RecordStatus) *v1alpha1.DMARCStatus {
 	if spec == nil {
@@ -218,13 +202,4 @@ func stalled(key *v1alpha1.DKIMKey) *metav1.Condition {
 		return nil
 	}
 	return c
-}
-
-func scheduleError(domain *v1alpha1.MailDomain) error {
-	if domain.Spec.DKIM == nil || domain.Spec.DKIM.Rotation == nil || domain.Spec.DKIM.Rotation.Schedule == "" {
-		return nil
-	}
-	r := domain.Spec.DKIM.Rotation
-	_, err := rotation.ParseSchedule(r.Schedule, r.TimeZone, domain.CreationTimestamp.Time)
-	return err
 }

@@ -21,14 +21,6 @@ func Unsupported(spec v1alpha1.MailDomainSpec) []string {
 	}
 	if d := spec.DKIM; d != nil {
 		note(len(d.SigningFormats) > 0, "spec.dkim.signingFormats")
-		note(d.Signers != nil, "spec.dkim.signers")
-		if r := d.Rotation; r != nil {
-			note(r.Schedule != "", "spec.dkim.rotation.schedule")
-			note(r.Interval != nil, "spec.dkim.rotation.interval")
-			note(r.Overlap != nil, "spec.dkim.rotation.overlap")
-			note(r.Tombstone != nil, "spec.dkim.rotation.tombstone")
-			note(r.Suspend, "spec.dkim.rotation.suspend")
-		}
 	}
 	note(spec.DMARC != nil && spec.DMARC.Rollout != nil, "spec.dmarc.rollout")
 	note(spec.DMARC != nil && len(spec.DMARC.OwnNetworks) > 0, "spec.dmarc.ownNetworks")

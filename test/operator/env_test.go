@@ -33,6 +33,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/controllers/dkimkey"
 	"github.com/maildomain-operator/maildomain-operator/controllers/dnsprovider"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
+	"github.com/maildomain-operator/maildomain-operator/internal/servertime"
 	"github.com/maildomain-operator/maildomain-operator/test/env/apiserver"
 	"github.com/maildomain-operator/maildomain-operator/test/env/nameserver"
 )
@@ -108,12 +109,13 @@ func startWorld(t *testing.T, key string, zones ...string) *nameserver.Running {
 
 // settingsFor are those of an operator that waits for seconds where it would for minutes.
 func settingsFor(world *nameserver.Running, owner, operatorNamespace string) controllers.Settings {
+	now := &timeline{}
 	return controllers.Settings{
-		OwnerID: owner, ClusterProviders: true, Clock: clock.RealClock{}, Retry: time.Second,
+		OwnerID: owner, ClusterProviders: true, Clock: now, Retry: time.Second,
 		Keys:      dkimkey.Settings{MinimumWait: time.Second, RevocationGrace: time.Second},
-		Providers: dnsprovider.Settings{OperatorNamespace: operatorNamespace},
+		Providers: dnsprovider.Settings{OperatorNamespace: operatorNamespace, WireTime: clock.RealClock{}.Now},
 		Probing: dnscheck.Options{
-			Now: clock.RealClock{}.Now, Roots: world.Roots(), Port: world.Port(), MinimumWait: time.Second,
+			Now: now.Now, Roots: world.Roots(), Port: world.Port(), MinimumWait: time.Second,
 			Interval: 2 * time.Second, RetryMin: 100 * time.Millisecond, RetryMax: time.Second, Rate: 2000, ServerRate: 1000,
 		},
 	}
@@ -125,6 +127,11 @@ func (b *bench) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	b.calls = &counter{}
 	watched := rest.CopyConfig(b.config)
+	if now, ok := b.settings.Clock.(*timeline); ok {
+		watched.Wrap(now.wrap)
+	}
+	b.settings.ServerTime = servertime.New(b.settings.Clock.Now)
+	watched.Wrap(b.settings.ServerTime.Wrap)
 	watched.Wrap(b.calls.wrap)
 	watched.QPS, watched.Burst = 500, 1000
 	scheme, err := controllers.Scheme()
