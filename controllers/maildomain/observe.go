@@ -208,6 +208,9 @@ func (r *Reconciler) observeKeys(ctx context.Context, seen *observation, now tim
 		view.Lost = pair.IsZero() && key.Status.PublicKeySHA256 != ""
 		view.Revoked = view.Revoked || revoked(seen.domain, key)
 		view.Fresh = r.fresh(key, now)
+		if view.Signs && !view.RetiredAt.IsZero() {
+			view.SigningSince = time.Time{} // it came back, which its controller has not noted yet
+		}
 		seen.views = append(seen.views, view)
 		// Whatever a cache was told of the name, it has forgotten by then.
 		seen.lifetimes.LongestTTL = max(seen.lifetimes.LongestTTL, evidence.LongestTTL(key, seen.place.TTL))

@@ -69,7 +69,7 @@ type Key struct {
 	Signs        bool      // the signing Secret holds it
 	SigningSince time.Time // when it began to
 	RetiredAt    time.Time // when it was read live that signers hold it no more; zero again once it was noted that it came back
-	HeldBy       string    // which pods still hold it or do not tell, in words, where pods are asked
+	HeldBy       string    // a pod that still shows it, where pods are asked
 	RevokedAt    time.Time // when its record was emptied
 	RemovedAt    time.Time // when its record was gone
 }
