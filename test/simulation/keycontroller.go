@@ -102,8 +102,11 @@ func (w *world) note(k *dkimKey, view rotation.Key) {
 	case view.Unsure != "":
 	case view.Signs && (k.signingSince.IsZero() || !k.retired.IsZero()):
 		k.signingSince, k.retired = now, time.Time{}
-	case !view.Signs && view.HeldBy == "" && !k.signingSince.IsZero() && retires:
+	case view.Signs || k.signingSince.IsZero() || !retires:
+	case view.HeldBy == "":
 		stamp(&k.retired, now)
+	case k.emptied.IsZero(): // a pod shows it that did not when that was noted: mail is on its way again
+		k.retired = time.Time{}
 	}
 }
 

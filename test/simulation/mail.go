@@ -38,7 +38,7 @@ func (w *world) mount(before, after signingSecret) {
 			for r := range w.resolvers {
 				w.sendTo(i, r, 0)
 			}
-			for _, selector := range sortedKeys(before.keys) {
+			for _, selector := range slices.Concat(sortedKeys(before.keys), sortedKeys(after.keys)) {
 				w.keyAlarm(selector).in(0) // who asks pods hears of it
 			}
 		})
