@@ -36,6 +36,7 @@ func (d *decision) policyOf(seen observation, now time.Time) rotation.Policy {
 	if spec == nil {
 		return policy
 	}
+	policy.Selectors.Revoked = slices.Clone(spec.RevokedSelectors)
 	calendar := d.calendarOf(seen)
 	policy.RotateAt, d.nextRotation = calendar.Due(rotation.Generation(seen.views), now)
 	if !policy.RotateAt.IsZero() {
