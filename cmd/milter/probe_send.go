@@ -123,16 +123,14 @@ func (o *probeOptions) dial(ctx context.Context, e entrance) (*smtp.Client, erro
 	if config.ServerName == "" {
 		config.ServerName = host
 	}
-	var c *smtp.Client
-	switch e.way {
-	case mtaprobe.SMTPS:
-		c = smtp.NewClient(tls.Client(conn, config))
-	case mtaprobe.Submission:
-		if c, err = smtp.NewClientStartTLS(conn, config); err != nil {
-			return nil, err
-		}
-	default:
+	if e.way != mtaprobe.SMTPS && e.way != mtaprobe.Submission {
 		return smtp.NewClient(conn), nil
+	}
+	var c *smtp.Client
+	if e.way == mtaprobe.SMTPS {
+		c = smtp.NewClient(tls.Client(conn, config))
+	} else if c, err = smtp.NewClientStartTLS(conn, config); err != nil {
+		return nil, err
 	}
 	if o.login == "" {
 		return c, nil

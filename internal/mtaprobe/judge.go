@@ -115,10 +115,10 @@ func Findings(attempts []Attempt) []Finding {
 func Worst(findings []Finding) int {
 	worst := 0
 	for _, f := range findings {
-		switch {
-		case f.Verdict == Leaves:
+		if f.Verdict == Leaves {
 			return 1
-		case f.Verdict == Unclear:
+		}
+		if f.Verdict == Unclear {
 			worst = 2
 		}
 	}

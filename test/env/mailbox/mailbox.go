@@ -30,7 +30,7 @@ type Delivery struct {
 type Mailbox struct {
 	server   *smtp.Server
 	arrivals chan Delivery
-	served   chan error
+	served   chan struct{} // closed when nothing is served any more
 }
 
 // room is how many messages wait to be taken before the server keeps its clients waiting.
@@ -43,13 +43,16 @@ func Open(ctx context.Context, address string) (*Mailbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mailbox: %w", err)
 	}
-	m := &Mailbox{arrivals: make(chan Delivery, room), served: make(chan error, 1)}
+	m := &Mailbox{arrivals: make(chan Delivery, room), served: make(chan struct{})}
 	m.server = smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &session{to: m.arrivals}, nil }))
 	m.server.Domain = "world.example"
 	m.server.MaxLineLength = maxLine
 	m.server.EnableSMTPUTF8 = true
 	m.server.ErrorLog = log.New(io.Discard, "", 0)
-	go func() { m.served <- m.server.Serve(listener) }()
+	go func() {
+		defer close(m.served)
+		_ = m.server.Serve(listener) // ends with Close
+	}()
 	return m, nil
 }
 

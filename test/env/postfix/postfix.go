@@ -67,7 +67,7 @@ func Start(ctx context.Context, dir string, options Options) (*Instance, error) 
 	defer cancel()
 	err = i.process.Await(ctx, func(ctx context.Context) error { return process.Greets(ctx, options.Listen.String()) })
 	if err != nil {
-		return nil, errors.Join(err, errors.New(i.Log()), i.Stop())
+		return nil, errors.Join(err, errors.New(i.Log()), i.Stop()) //nolint:contextcheck // it is stopped though ctx has ended
 	}
 	return i, nil
 }

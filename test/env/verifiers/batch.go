@@ -112,14 +112,11 @@ const openDKIMRun = 200
 
 // openDKIMAll gives it every signature alone: of several it reports one.
 func openDKIMAll(ctx context.Context, keys DNS, messages [][]byte) ([][]Verdict, error) {
-	program, err := process.Find("opendkim", "opendkim")
-	if err != nil {
-		return nil, err
-	}
 	var alone [][]byte
 	all := make([][]Verdict, len(messages))
 	var verdicts []*Verdict // on each of alone
 	for i, m := range messages {
+		var err error
 		if all[i], err = Signatures(m); err != nil {
 			return nil, err
 		}
@@ -133,11 +130,33 @@ func openDKIMAll(ctx context.Context, keys DNS, messages [][]byte) ([][]Verdict,
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
+	said, err := openDKIMSays(ctx, keys, dir, files)
+	if err != nil {
+		return nil, err
+	}
+	for i, file := range files {
+		if verdicts[i].Detail = said[file]; said[file] == "" {
+			return nil, fmt.Errorf("it says nothing of message %s:\n%s", verdicts[i], alone[i])
+		}
+		verdicts[i].Result = Fail
+		if strings.HasSuffix(said[file], ") succeeded") {
+			verdicts[i].Result = Pass
+		}
+	}
+	return all, nil
+}
+
+// openDKIMSays is its last word on each file.
+func openDKIMSays(ctx context.Context, keys DNS, dir string, files []string) (map[string]string, error) {
+	program, err := process.Find("opendkim", "opendkim")
+	if err != nil {
+		return nil, err
+	}
 	config := filepath.Join(dir, "opendkim.conf")
 	if err := os.WriteFile(config, fmt.Appendf(nil, "Mode v\nNameservers %s\nDNSTimeout 5\nMaximumHeaders 0\n", keys.Server), 0o600); err != nil {
 		return nil, err
 	}
-	said := map[string]string{} // by file
+	said := map[string]string{}
 	for run := range slices.Chunk(files, openDKIMRun) {
 		out, err := exec.CommandContext(ctx, program, "-x", config, "-t", strings.Join(run, ","), "-vv").Output() // its progress is on the other
 		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
@@ -151,16 +170,7 @@ func openDKIMAll(ctx context.Context, keys DNS, messages [][]byte) ([][]Verdict,
 			}
 		}
 	}
-	for i, file := range files {
-		if verdicts[i].Detail = said[file]; said[file] == "" {
-			return nil, fmt.Errorf("it says nothing of message %s:\n%s", verdicts[i], alone[i])
-		}
-		verdicts[i].Result = Fail
-		if strings.HasSuffix(said[file], ") succeeded") {
-			verdicts[i].Result = Pass
-		}
-	}
-	return all, nil
+	return said, nil
 }
 
 // writeAll writes each message to a file of a new folder.
