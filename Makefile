@@ -70,6 +70,12 @@ test-integration: build apiserver ## Stories and the providers' suite against re
 simulate: ## A thousand domains rotate their keys for three years, and every message is checked where it arrives
 	$(GOTEST) -count=1 -v ./test/simulation -run TestNoMessageIsLost -domains 1000 -years 3
 
+.PHONY: test-rotation
+test-rotation: build apiserver ## Ten rotations and a revocation while mail flows; the last lines are the counts (Debian, root)
+	hack/install-debian-packages.sh
+	$(GOTEST) -tags integration -c -o bin/test-rotation ./test/rotation
+	@cd test/rotation && $(CURDIR)/bin/test-rotation -test.v -test.timeout 8m
+
 .PHONY: lint
 lint: tools-lint ## Lint the Go sources and the shell scripts
 	$(BIN)/golangci-lint run
