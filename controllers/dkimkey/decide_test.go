@@ -69,6 +69,18 @@ func TestARevokedKeyThatNeverSignedIsEmptiedAtOnce(t *testing.T) {
 	}
 }
 
+func TestAPodThatShowsAKeyLateHasItsOverlapBeginAnew(t *testing.T) {
+	key := signed()
+	key.Spec.Intent, key.Status.RetiredTime = v1alpha1.IntentRetired, &metav1.Time{Time: now.Add(-time.Hour)}
+	d := decision{status: key.Status}
+	if d.signingSince(observation{key: key, heldBy: []string{"pod mta-0 still holds m1"}}, now); d.status.RetiredTime != nil {
+		t.Errorf("it counts from %s", d.status.RetiredTime)
+	}
+	if d.signingSince(observation{key: key}, now); d.status.RetiredTime == nil || !d.status.RetiredTime.Time.Equal(now) {
+		t.Errorf("when the pod has dropped it, it counts from %v", d.status.RetiredTime)
+	}
+}
+
 func TestOnlyARecordThatStoodThereBeforeIsUsableAtOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		outcome dnsplan.Outcome

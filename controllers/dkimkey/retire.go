@@ -149,6 +149,8 @@ func (d *decision) signingSince(seen observation, now time.Time) {
 		s.SigningSinceTime, s.RetiredTime = stamp(now), nil
 	case s.SigningSinceTime != nil && s.RetiredTime == nil && seen.left() && !seen.lifetimes.ClockInDoubt:
 		s.RetiredTime = stamp(now)
+	case s.RetiredTime != nil && s.RevokedTime == nil && leaving(seen.key) && !seen.key.Spec.Revoked && len(seen.heldBy) > 0:
+		s.RetiredTime = nil // a pod that hung may come to show a key late: its overlap begins anew
 	}
 }
 
