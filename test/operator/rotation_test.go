@@ -63,11 +63,12 @@ func (b *bench) readiness(d *v1alpha1.MailDomain) func() []string {
 		b.Fatal(err)
 	}
 	seen := make(chan []string, 1)
+	name := d.Name // d itself is read anew while we watch
 	go func() {
 		var all []string
 		for e := range watch.ResultChan() {
 			o, ok := e.Object.(*v1alpha1.MailDomain)
-			if !ok || o.Name != d.Name {
+			if !ok || o.Name != name {
 				continue
 			}
 			if c := meta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady); c != nil {
