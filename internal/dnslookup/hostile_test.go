@@ -136,19 +136,24 @@ func TestHostileAnswersAreBounded(t *testing.T) {
 	}
 }
 
+// FuzzReadReply: whatever a server answers to a question of any type that mail asks, what is kept is bounded and of the
+// name and type that was asked for.
 func FuzzReadReply(f *testing.F) {
-	query := new(dns.Msg)
-	query.SetQuestion("a.example.", dns.TypeTXT)
-	query.Id = 1
-	for _, records := range []string{`a.example. 60 TXT "v=DKIM1; p=" "AAAA"`, "a.example. 60 CNAME b.example.\nb.example. 60 TXT \"\\000\\255\"", "example. 60 SOA a. b. 1 2 3 4 5"} {
+	types := []uint16{dns.TypeTXT, dns.TypeMX, dns.TypeA, dns.TypeAAAA, dns.TypePTR}
+	asking := func(i uint8) *dns.Msg {
+		query := new(dns.Msg)
+		query.SetQuestion("a.example.", types[int(i)%len(types)])
+		query.Id = 1
+		return query
+	}
+	for i, records := range []string{
+		"a.example. 60 TXT \"v=DKIM1; p=\" \"AAAA\"", "a.example. 60 MX 10 b.example.", "a.example. 60 A 192.0.2.1", "a.example. 60 AAAA 2001:db8::1",
+		"a.example. 60 PTR b.example.", "a.example. 60 CNAME b.example.\nb.example. 60 TXT \"\\000\\255\"", "example. 60 SOA a. b. 1 2 3 4 5",
+	} {
 		m := new(dns.Msg)
-		m.SetReply(query)
+		m.SetReply(asking(uint8(i)))
 		for line := range strings.Lines(records) {
-			record, err := dns.NewRR(line)
-			if err != nil {
-				f.Fatal(err)
-			}
-			if record.Header().Rrtype == dns.TypeSOA {
+			if record := rr(f, line); record.Header().Rrtype == dns.TypeSOA {
 				m.Ns = append(m.Ns, record)
 			} else {
 				m.Answer = append(m.Answer, record)
@@ -159,18 +164,25 @@ func FuzzReadReply(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(packet)
+		f.Add(uint8(i), packet)
 	}
-	f.Add([]byte("\x00\x01\x80\x00\x00\x01\x00\x01\x00\x00\x00\x00\xc0\x0c\x00\x10\x00\x01"))
-	f.Fuzz(func(t *testing.T, packet []byte) {
+	f.Add(uint8(0), []byte("\x00\x01\x80\x00\x00\x01\x00\x01\x00\x00\x00\x00\xc0\x0c\x00\x10\x00\x01"))
+	f.Fuzz(func(t *testing.T, i uint8, packet []byte) {
+		query := asking(i)
 		m, mine := readReply(query, packet)
 		if !mine || m == nil {
 			return
 		}
-		a := readAnswer(question{"a.example.", dns.TypeTXT}, m)
+		a := readAnswer(question{"a.example.", query.Question[0].Qtype}, m)
+		values := len(a.texts) + len(a.hosts) + len(a.addrs) + len(a.names)
+		asked := map[uint16]int{
+			dns.TypeTXT: len(a.texts), dns.TypeMX: len(a.hosts), dns.TypeA: len(a.addrs), dns.TypeAAAA: len(a.addrs), dns.TypePTR: len(a.names),
+		}[query.Question[0].Qtype]
 		switch {
-		case a.err == nil && len(a.texts) > maxRecords, a.err != nil && len(a.texts) > 0:
-			t.Fatalf("%d values, %v", len(a.texts), a.err)
+		case values != asked:
+			t.Fatalf("%d values, %d of them of the type that was asked for", values, asked)
+		case a.err == nil && values > maxRecords, a.err != nil && values > 0:
+			t.Fatalf("%d values, %v", values, a.err)
 		case a.ttl < 0 || a.ttl > maxPositive:
 			t.Fatalf("remembered for %s", a.ttl)
 		case a.size() > 64*len(packet)+4096:

@@ -286,23 +286,7 @@ func FuzzSession(f *testing.F) {
 	f.Add([]byte(hello + raw('L', "From\x00\x00") + raw('L', "from\x00(\"<\x00") + raw('E', "")))
 	f.Add([]byte("\x00\x00\x00\x00"))
 	r := start(f, files(f, domain(f, "example.org", key(f, "s", ed1)), keydir.Domain{Domain: "keyless.example", Required: true}))
-	f.Fuzz(func(t *testing.T, say []byte) {
-		ours, theirs := net.Pipe()
-		c := newSession(r.Server, r.signer(), ours)
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			defer ours.Close()
-			c.run(t.Context())
-		}()
-		go func() { _, _ = io.Copy(io.Discard, theirs) }()
-		_, _ = theirs.Write(say)
-		_ = theirs.Close()
-		<-done
-		if n := r.count(t, "panics_total"); n != 0 {
-			t.Fatalf("%v panics\n%s", n, r.log)
-		}
-	})
+	f.Fuzz(func(t *testing.T, say []byte) { r.converse(t, r.signer(), say) })
 }
 
 // occupied is what the Go runtime holds of the machine's memory, which is nearly all of the RSS.

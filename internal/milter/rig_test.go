@@ -120,6 +120,12 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+func (l *lockedBuffer) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
+}
+
 // start serves a Unix socket until the test ends. change may change the Config.
 func start(tb testing.TB, tree fstest.MapFS, change ...func(*Config)) *rig {
 	tb.Helper()
