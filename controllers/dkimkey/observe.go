@@ -54,7 +54,7 @@ type observation struct {
 	outcome    *dnsplan.Outcome   // the queue's answer for want; nil without one
 	failure    *readiness.Finding // of the provider as a whole
 	generation int64              // of the marker, as the queue saw it
-	remembered int64              // of the marker, as the domain's objects remember it
+	siblings   []v1alpha1.DKIMKey // all keys of the domain in the namespace
 	published  []string           // digests of what the domain's objects have published
 	answeredAt time.Time
 	verdict    dnscheck.Verdict
@@ -100,7 +100,7 @@ func (r *Reconciler) observeHolder(ctx context.Context, seen *observation) error
 	if err != nil {
 		return err
 	}
-	seen.remembered, seen.published = index.MarkerGeneration(seen.holder, siblings), index.Published(seen.holder, siblings)
+	seen.siblings, seen.published = siblings, index.Published(seen.holder, siblings)
 	return r.observeSigning(ctx, seen, leaving(seen.key))
 }
 
@@ -278,6 +278,6 @@ func (o observation) submission() dnsprovider.Submission {
 	return dnsprovider.Submission{
 		Owner: owner(o.key), Provider: o.place.Provider, Zone: o.place.Zone, Domain: o.domain,
 		Wishes:               []dnsplan.Wish{wish},
-		RememberedGeneration: o.remembered, Known: o.published,
+		RememberedGeneration: index.MarkerGeneration(o.place.Zone, o.holder, o.siblings), Known: o.published,
 	}
 }

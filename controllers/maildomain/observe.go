@@ -352,7 +352,7 @@ func adoption(domain *v1alpha1.MailDomain, record desired.Record) dnsplan.Adopti
 func (o observation) submission() dnsprovider.Submission {
 	s := dnsprovider.Submission{
 		Owner: owner(o.domain), Provider: o.place.Provider, Zone: o.place.Zone, Domain: o.name,
-		RememberedGeneration: index.MarkerGeneration(o.domain, o.keys), Known: index.Published(o.domain, o.keys),
+		RememberedGeneration: index.MarkerGeneration(o.place.Zone, o.domain, o.keys), Known: index.Published(o.domain, o.keys),
 		TakeOver: o.domain.Annotations[v1alpha1.AnnotationTakeOver],
 	}
 	for _, record := range o.records {

@@ -40,9 +40,15 @@ type Marker struct {
 	Digests []string
 }
 
-// MarkerName returns where the marker of a domain stands.
-func MarkerName(domain dnsrecord.Name) dnsrecord.Name {
-	return domain.Child(markerLabel)
+// MarkerName returns where the marker of a domain stands in a zone: _maildomain.example.org in the zone that holds
+// example.org. Into another zone, such as _domainkey.example.org or the target of an alias, records of many domains may
+// lead: there it is example.org._maildomain.<apex>, on the pattern of RFC 9990 §4 (example.org._report._dmarc.<apex>).
+// No mail domain has a label with an underscore, so no two markers meet. The name may be too long for the DNS.
+func MarkerName(domain, zone dnsrecord.Name) dnsrecord.Name {
+	if domain.In(zone) {
+		return domain.Child(markerLabel)
+	}
+	return zone.Child(markerLabel).Child(string(domain))
 }
 
 // OwnerHash returns the owner hash of an --owner-id: 16 characters of base32.

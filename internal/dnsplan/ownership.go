@@ -14,6 +14,8 @@ import (
 // Claim is what this installation knows about a domain before it reads the marker.
 type Claim struct {
 	Domain dnsrecord.Name
+	// Zone is the one that is written; the domain has a marker in each.
+	Zone dnsrecord.Name
 	// Owner is the OwnerHash of this installation.
 	Owner string
 	// Remembered is the highest marker generation that we have seen; 0 if none.
@@ -35,6 +37,7 @@ type Standing struct {
 	// Unknown: the conflict is that the marker lists records of which nobody here has told yet.
 	Unknown bool
 
+	name   dnsrecord.Name // of the marker
 	read   dnsrecord.Set
 	values []string // the markers among what was read
 	stale  bool     // what stands has to be written anew, even with the same digests
@@ -42,10 +45,10 @@ type Standing struct {
 
 // Judge reads the marker of a domain out of the TXT records that stand at its name.
 func (c Claim) Judge(read dnsrecord.Set) Standing {
-	s := Standing{read: read, Marker: Marker{Owner: c.Owner, Generation: c.Remembered}}
+	s := Standing{name: MarkerName(c.Domain, c.Zone), read: read, Marker: Marker{Owner: c.Owner, Generation: c.Remembered}}
 	found, err := markersIn(read)
 	if err != nil {
-		s.Conflict = fmt.Sprintf("the marker at %s cannot be read (%v): if no newer version of this program writes it, remove it there", MarkerName(c.Domain), err)
+		s.Conflict = fmt.Sprintf("the marker at %s cannot be read (%v): if no newer version of this program writes it, remove it there", MarkerName(c.Domain, c.Zone), err)
 		return s
 	}
 	for _, f := range found {
@@ -69,12 +72,12 @@ func (c Claim) conflict(found []foundMarker) (message string, unknown bool) {
 		if f.Owner != c.Owner && f.Owner != c.TakeOver {
 			return fmt.Sprintf("the marker at %s says that another installation (owner hash %s) manages the records of %s: "+
 				"let only one of the two manage this domain, or take its records over with the annotation maildomain.dev/take-over: <its --owner-id>",
-				MarkerName(c.Domain), f.Owner, c.Domain), false
+				MarkerName(c.Domain, c.Zone), f.Owner, c.Domain), false
 		}
 		if c.isClone(f.Marker) {
 			return fmt.Sprintf("the marker at %s has moved on without us: a second copy of this installation (same --owner-id) manages %s, "+
 				"such as a cluster restored from a backup; stop one of them, or give it another --owner-id; "+
-				"if this one is to go on, set the annotation maildomain.dev/take-over: <our own --owner-id>", MarkerName(c.Domain), c.Domain), true
+				"if this one is to go on, set the annotation maildomain.dev/take-over: <our own --owner-id>", MarkerName(c.Domain, c.Zone), c.Domain), true
 		}
 	}
 	return "", false
@@ -136,8 +139,8 @@ func (s Standing) Without(digests []string) Marker {
 
 // Change returns the change that puts m in the place of what stands. A marker
 // that lists nothing is taken away. Foreign records at the name stay.
-func (s Standing) Change(domain dnsrecord.Name, m Marker, ttl uint32) Change {
-	ch := Change{Name: MarkerName(domain), Type: dnsrecord.TXT, TTL: ttl, Delete: s.values, Prerequisite: s.read}
+func (s Standing) Change(m Marker, ttl uint32) Change {
+	ch := Change{Name: s.name, Type: dnsrecord.TXT, TTL: ttl, Delete: s.values, Prerequisite: s.read}
 	if len(m.Digests) > 0 {
 		ch.Add = []string{m.String()}
 	}
@@ -156,7 +159,7 @@ func (s Standing) Written(m Marker, read dnsrecord.Set) (Standing, error) {
 	if err != nil {
 		return s, fmt.Errorf("%w: %w", ErrOvertaken, err)
 	}
-	after := Standing{Marker: m, read: read}
+	after := Standing{Marker: m, name: s.name, read: read}
 	switch {
 	case len(found) == 0 && len(m.Digests) == 0:
 		return after, nil

@@ -147,16 +147,30 @@ func TestWhoseDomainIsIt(t *testing.T) {
 	}
 }
 
+func TestWhereAMarkerStands(t *testing.T) {
+	for zone, want := range map[dnsrecord.Name]dnsrecord.Name{
+		"":                       "_maildomain.example.org",
+		"org":                    "_maildomain.example.org",
+		"example.org":            "_maildomain.example.org",
+		"_domainkey.example.org": "example.org._maildomain._domainkey.example.org",
+		"keys.example.net":       "example.org._maildomain.keys.example.net",
+	} {
+		if got := MarkerName("example.org", zone); got != want {
+			t.Errorf("in zone %q at %q, want %q", zone, got, want)
+		}
+	}
+}
+
 func TestTheMarkerChangeKeepsForeignTXTAndIsReadBack(t *testing.T) {
 	ours := OwnerHash("ours")
 	old := Marker{Owner: ours, Generation: 3, Digests: []string{Digest(apex, dnsrecord.TXT, "a")}}
-	read := dnsrecord.Set{Name: MarkerName(apex), Type: dnsrecord.TXT, TTL: 60, Values: []string{"hello", old.String()}}
+	read := dnsrecord.Set{Name: MarkerName(apex, apex), Type: dnsrecord.TXT, TTL: 60, Values: []string{"hello", old.String()}}
 	s := Claim{Domain: apex, Owner: ours}.Judge(read)
 	next, err := s.With([]string{Digest(apex, dnsrecord.TXT, "b")})
 	if err != nil || next.Generation != 4 || len(next.Digests) != 2 {
 		t.Fatalf("%v %v", next, err)
 	}
-	change := s.Change(apex, next, 300)
+	change := s.Change(next, 300)
 	after := change.Apply(read)
 	if want := []string{"hello", next.String()}; !slices.Equal(after.Values, want) || after.TTL != 60 || change.Name != "_maildomain.example.org" {
 		t.Fatalf("got %+v", after)
@@ -170,7 +184,7 @@ func TestTheMarkerChangeKeepsForeignTXTAndIsReadBack(t *testing.T) {
 	}
 	t.Run("and goes with the last record", func(t *testing.T) {
 		none := written.Without(next.Digests)
-		change := written.Change(apex, none, 300)
+		change := written.Change(none, 300)
 		after := change.Apply(after)
 		if !slices.Equal(after.Values, []string{"hello"}) || none.Generation != 5 {
 			t.Fatalf("got %+v", after)

@@ -702,15 +702,40 @@ func TestAManualZoneSaysWhatToPaste(t *testing.T) {
 	})
 }
 
-func TestADomainOutsideTheZoneIsToldApart(t *testing.T) {
+func TestAZoneThatDoesNotHoldTheDomainHasAMarkerOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		zone := newFakeZone()
+		b := start(t, zone, "us")
+		record := txt("m1.keys.example.org", "x")
+		s := submission("a", record)
+		s.Domain = "acme.test"
+		b.queue.Submit(s)
+		b.wait()
+		marker := dnsplan.Marker{Owner: dnsplan.OwnerHash("us"), Generation: 1, Digests: []string{dnsplan.Digest(record.Name, record.Type, record.Value)}}
+		if got := zone.values("acme.test._maildomain.example.org"); !slices.Equal(got, []string{marker.String()}) {
+			t.Errorf("the marker is %q, want %s", got, marker)
+		}
+		elsewhere := s
+		elsewhere.Owner.Name, elsewhere.Zone, elsewhere.RememberedGeneration, elsewhere.Wishes = "b", "acme.test", 7, nil
+		b.queue.Submit(elsewhere)
+		s.Wishes = append(s.Wishes, txt("m2.keys.example.org", "y"))
+		b.queue.Submit(s)
+		b.wait()
+		if got := b.result(s.Owner).MarkerGeneration; got != 2 {
+			t.Errorf("generation %d: that of another zone's marker counts", got)
+		}
+	})
+}
+
+func TestAMarkerWhoseNameWouldBeTooLongIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, newFakeZone(), "us")
-		s := submission("a", txt("_dmarc.example.org", "x"))
-		s.Domain = "notexample.org"
+		s := submission("a", txt("m1.keys.example.org", "x"))
+		s.Domain = dnsrecord.Name(strings.Repeat("a.", 115) + "test")
 		b.queue.Submit(s)
 		b.wait()
 		var e *Error
-		if !errors.As(b.result(s.Owner).Err, &e) || e.Reason != Invalid {
+		if !errors.As(b.result(s.Owner).Err, &e) || e.Reason != Invalid || !strings.Contains(e.Message, "shorter name") {
 			t.Errorf("got %v", b.result(s.Owner).Err)
 		}
 	})

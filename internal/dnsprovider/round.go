@@ -154,11 +154,12 @@ func (r *round) all() []*domain {
 func (r *round) readAll(ctx context.Context) error {
 	var questions []Question
 	for _, d := range r.all() {
-		if !d.name.In(r.batch.zone) {
-			d.err = newError(Invalid, nil, fmt.Sprintf("%s is not in the zone %s: its marker cannot be written there", d.name, r.batch.zone))
+		key := r.markerKey(d.name)
+		if len(key.Name) > dnsrecord.MaxName {
+			d.err = newError(Invalid, nil, fmt.Sprintf("the marker of %s in the zone %s would have a name of more than %d octets: use a zone with a shorter name", d.name, r.batch.zone, dnsrecord.MaxName))
 			continue
 		}
-		questions = append(questions, markerKey(d.name))
+		questions = append(questions, key)
 		for _, w := range d.wishes {
 			if w.Name.In(r.batch.zone) && w.Name != "" && w.Type != "" {
 				questions = append(questions, w.Key())
@@ -173,8 +174,8 @@ func (r *round) readAll(ctx context.Context) error {
 	return err
 }
 
-func markerKey(domain dnsrecord.Name) Question {
-	return Question{Name: dnsplan.MarkerName(domain), Type: dnsrecord.TXT}
+func (r *round) markerKey(domain dnsrecord.Name) Question {
+	return Question{Name: dnsplan.MarkerName(domain, r.batch.zone), Type: dnsrecord.TXT}
 }
 
 // judge decides whether the domain is ours to write.
@@ -182,7 +183,7 @@ func (r *round) judge(d *domain, readErr error) {
 	if d.err != nil {
 		return
 	}
-	key := markerKey(d.name)
+	key := r.markerKey(d.name)
 	if obstacle := dnsplan.Obstacle(r.seen, key); obstacle != "" {
 		d.standing.Conflict = obstacle
 		return
@@ -201,12 +202,14 @@ func (r *round) judge(d *domain, readErr error) {
 }
 
 func (r *round) claim(d *domain) dnsplan.Claim {
-	c := dnsplan.Claim{Domain: d.name, Owner: r.q.owner, Known: map[string]bool{}, Remembered: r.memories[d.name].generation}
+	c := dnsplan.Claim{Domain: d.name, Zone: r.batch.zone, Owner: r.q.owner, Known: map[string]bool{}, Remembered: r.memories[d.name].generation}
 	for _, digest := range r.memories[d.name].digests {
 		c.Known[digest] = true
 	}
 	for _, s := range r.families[d.name] {
-		c.Remembered = max(c.Remembered, s.RememberedGeneration)
+		if s.Zone == r.batch.zone { // each zone has a marker of its own
+			c.Remembered = max(c.Remembered, s.RememberedGeneration)
+		}
 		if s.TakeOver != "" {
 			c.TakeOver = dnsplan.OwnerHash(s.TakeOver)
 		}
@@ -254,7 +257,7 @@ func (r *round) writeMarkers(ctx context.Context, next func(*domain) (dnsplan.Ma
 		}
 		if write {
 			domains, markers = append(domains, d), append(markers, m)
-			changes = append(changes, d.standing.Change(d.name, m, markerTTL(d)))
+			changes = append(changes, d.standing.Change(m, markerTTL(d)))
 		}
 	}
 	errs, after, readErr := r.write(ctx, changes)
@@ -275,13 +278,13 @@ func markerTTL(d *domain) uint32 {
 
 // confirmMarker accepts the marker that was read back, whatever the write said.
 func (r *round) confirmMarker(d *domain, m dnsplan.Marker, after map[Question]dnsrecord.Set, applyErr, readErr error) error {
-	set, ok := after[markerKey(d.name)]
+	set, ok := after[r.markerKey(d.name)]
 	if !ok {
-		return markerError(d.name, firstError(applyErr, readErr))
+		return r.markerError(d.name, firstError(applyErr, readErr))
 	}
 	standing, err := d.standing.Written(m, set)
 	if err != nil {
-		return markerError(d.name, firstError(applyErr, err))
+		return r.markerError(d.name, firstError(applyErr, err))
 	}
 	d.standing = standing
 	return nil
@@ -297,8 +300,8 @@ func firstError(errs ...error) error {
 	return ErrChanged
 }
 
-func markerError(name dnsrecord.Name, err error) error {
+func (r *round) markerError(domain dnsrecord.Name, err error) error {
 	e := asError(err)
-	e.Message = clean(fmt.Sprintf("the marker at %s was not written: %s", dnsplan.MarkerName(name), e.Message))
+	e.Message = clean(fmt.Sprintf("the marker at %s was not written: %s", r.markerKey(domain).Name, e.Message))
 	return e
 }

@@ -74,15 +74,20 @@ func KeysOf(ctx context.Context, c client.Reader, namespace string, name dnsreco
 	return list.Items, err
 }
 
-// MarkerGeneration is the highest generation of the domain's marker that the status of any of these objects remembers.
-// One of them may have made the marker move on while another one slept.
-func MarkerGeneration(domain *v1alpha1.MailDomain, keys []v1alpha1.DKIMKey) int64 {
+// MarkerGeneration is the highest generation of the domain's marker in a zone that the status of any of these objects
+// remembers. One of them may have made the marker move on while another one slept.
+func MarkerGeneration(zone dnsrecord.Name, domain *v1alpha1.MailDomain, keys []v1alpha1.DKIMKey) int64 {
 	var highest int64
+	note := func(in string, generation int64) {
+		if in == "" || in == string(zone) { // a status that lost its zone remembers the generation still
+			highest = max(highest, generation)
+		}
+	}
 	if domain != nil {
-		highest = domain.Status.MarkerGeneration
+		note(domain.Status.Zone, domain.Status.MarkerGeneration)
 	}
 	for i := range keys {
-		highest = max(highest, keys[i].Status.MarkerGeneration)
+		note(keys[i].Status.Zone, keys[i].Status.MarkerGeneration)
 	}
 	return highest
 }
