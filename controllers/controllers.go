@@ -11,12 +11,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/types"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
@@ -29,11 +26,10 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/controllers/maildomain"
 	"github.com/maildomain-operator/maildomain-operator/controllers/metrics"
 	"github.com/maildomain-operator/maildomain-operator/internal/claim"
-	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
-	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 	"github.com/maildomain-operator/maildomain-operator/internal/servertime"
+	"github.com/maildomain-operator/maildomain-operator/internal/signers"
 )
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=system,resources=leases,verbs=get;list;watch;create;update;patch;delete
@@ -78,7 +74,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 		accounts = dnsprovider.NewAccounts()
 		queue    = dnsprovider.NewQueue(dnsprovider.Options{OwnerID: s.OwnerID, Accounts: accounts, Now: s.Clock.Now})
 		prober   = dnscheck.New(s.Probing)
-		claims   = claim.NewBook(leases.Leases(s.Providers.OperatorNamespace), holds(live))
+		claims   = claim.NewBook(leases.Leases(s.Providers.OperatorNamespace), place.Holds(live))
 		places   = place.Finder{Client: mgr.GetClient(), Accounts: accounts, Zones: prober, ClusterScope: s.ClusterProviders}
 		news     = &index.News{}
 		keys     = keymaker.New(keymaker.Options{Workers: keyWorkers, Tell: news.Tell})
@@ -94,7 +90,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 		&dkimkey.Reconciler{
 			Client: mgr.GetClient(), Live: live, Clock: s.Clock, Events: announce.Recorder(mgr.GetEventRecorder("dkimkey")),
 			Places: places, Claims: claims, Queue: queue, Prober: prober, Settings: s.Keys, Retry: retry,
-			ServerTime: s.ServerTime, Keys: keys,
+			ServerTime: s.ServerTime, Keys: keys, Signers: signers.Asker{},
 		},
 	}
 	kinds := []string{v1alpha1.KindDNSProvider}
@@ -124,35 +120,4 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 		}
 	}
 	return nil
-}
-
-// holds tells by a live read whether the holder of a claim still exists and still asks for the name.
-func holds(live client.Reader) func(context.Context, claim.Holder, dnsrecord.Name) (bool, error) {
-	return func(ctx context.Context, by claim.Holder, name dnsrecord.Name) (bool, error) {
-		key := types.NamespacedName{Namespace: by.Namespace, Name: by.Name}
-		var asks dnsrecord.Name
-		var uid types.UID
-		var err error
-		switch by.Kind {
-		case v1alpha1.KindMailDomain:
-			var o v1alpha1.MailDomain
-			if err = live.Get(ctx, key, &o); err == nil {
-				uid = o.UID
-				asks, _ = dnsrecord.ParseDomain(o.Spec.Domain)
-			}
-		case v1alpha1.KindDKIMKey:
-			var o v1alpha1.DKIMKey
-			if err = live.Get(ctx, key, &o); err == nil {
-				uid = o.UID
-				domain, _ := dnsrecord.ParseDomain(o.Spec.Domain)
-				asks, _ = dkim.RecordName(o.Spec.Selector, domain)
-			}
-		default:
-			return false, nil
-		}
-		if apierrors.IsNotFound(err) {
-			return false, nil
-		}
-		return err == nil && string(uid) == by.UID && asks == name, err
-	}
 }

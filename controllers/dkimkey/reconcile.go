@@ -10,6 +10,7 @@ import (
 	"errors"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -22,7 +23,9 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/object"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
 	"github.com/maildomain-operator/maildomain-operator/internal/claim"
+	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 	"github.com/maildomain-operator/maildomain-operator/internal/servertime"
 	"github.com/maildomain-operator/maildomain-operator/internal/signers"
 )
@@ -47,13 +50,24 @@ type Reconciler struct {
 	Claims   *claim.Book
 	Queue    evidence.Queue
 	Prober   evidence.Prober
-	Keys     *keymaker.Maker
-	Signers  signers.Asker
+	Keys     KeyMaker
+	Signers  Signers
 	Settings Settings
 	// ServerTime tells of the API server's clock.
 	ServerTime *servertime.Watch
 	// Retry is how often is looked again at what no watch tells of.
 	Retry time.Duration
+}
+
+// KeyMaker makes key pairs beside the reconciles; see keymaker.Maker.
+type KeyMaker interface {
+	Make(order keymaker.Order) (pair dkim.KeyPair, made bool, err error)
+	Forget(uid types.UID)
+}
+
+// Signers tells which pods hold a key; see signers.Asker.
+type Signers interface {
+	Holding(ctx context.Context, all []signers.Signer, domain dnsrecord.Name, selector string) []string
 }
 
 // Settings are the operator's flags that concern keys.
