@@ -7,27 +7,21 @@ package e2e
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"io"
-	"math/rand/v2"
-	"net"
-	"net/netip"
 	"net/smtp"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/maildomain-operator/maildomain-operator/test/env/senders"
 	"github.com/maildomain-operator/maildomain-operator/test/env/site"
 	"github.com/maildomain-operator/maildomain-operator/test/env/verifiers"
 )
 
 const (
-	sigkills       = 30
-	sigkillClients = 4
-	// Every other message is long, so that a kill finds it on its way through the milter.
-	longBody, shortBody = 2 << 20, 4 << 10
+	sigkills        = 30
+	sigkillPatience = 2 * time.Minute // far more than they take
 )
 
 // TestAMilterThatIsKilledInMidMessageLetsNothingOutUnsigned: the milter is
@@ -38,43 +32,25 @@ func TestAMilterThatIsKilledInMidMessageLetsNothingOutUnsigned(t *testing.T) {
 	e.milterHasKeys(t)
 	e.killBetweenCommands(t)
 
-	senders := retryingSenders{server: site.SMTPD, from: "user@" + acme, to: "friend@elsewhere.example"}
-	ctx, stop := context.WithCancel(t.Context())
+	clients := senders.Senders{Server: site.SMTPD.String(), From: "user@" + acme, To: "friend@elsewhere.example"}
+	ctx, stop := context.WithTimeout(t.Context(), sigkillPatience)
 	defer stop()
-	var clients sync.WaitGroup
-	for n := range sigkillClients {
-		clients.Go(func() { senders.send(ctx, t, n) })
-	}
+	clients.Start(ctx)
 	seed := uint64(time.Now().UnixNano())
-	random := rand.New(rand.NewPCG(seed, 0))
-	var pids []int
-	for range sigkills {
-		// Only a milter that has taken something is worth killing.
-		taken := senders.taken.Load()
-		err := eventually(ctx, func(context.Context) error {
-			if senders.taken.Load() == taken {
-				return fmt.Errorf("nothing was taken since the last kill: %s", senders.last.Load())
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		<-time.After(time.Duration(random.Int64N(int64(60 * time.Millisecond))))
-		pids = append(pids, e.Milter.PID())
+	pids, err := clients.KilledMeanwhile(ctx, sigkills, seed, func(ctx context.Context) (int, error) {
+		pid := e.Milter.PID()
 		e.Milter.Kill()
-		if err := e.StartMilter(ctx); err != nil {
-			t.Fatal(err)
-		}
+		return pid, e.StartMilter(ctx)
+	})
+	if err := errors.Join(err, clients.Stop()); err != nil {
+		t.Fatal(err)
 	}
-	senders.enough.Store(true)
-	clients.Wait()
 	e.tell(t, "seed %d; killed by SIGKILL: %v", seed, pids)
-	e.tell(t, "%d messages were taken; %d attempts were refused for now, such as: %s", senders.taken.Load(), senders.refused.Load(), senders.last.Load())
-	if senders.refused.Load() == 0 {
-		t.Error("no kill was noticed by any client")
+	e.tell(t, "%s", &clients)
+	if clients.Midway() == 0 {
+		t.Error("no kill met a message on its way through the milter")
 	}
-	e.allArrivedSigned(t, int(senders.taken.Load()))
+	e.allArrivedSigned(t, clients.Taken())
 }
 
 // killBetweenCommands kills the milter after it has heard MAIL FROM and before the message: the client is told to try again.
@@ -130,73 +106,4 @@ func (e *environment) allArrivedSigned(t *testing.T, count int) {
 		}
 	}
 	e.tell(t, "%d messages arrived, each once and with two good signatures", len(seen))
-}
-
-// retryingSenders are clients that try again what a server refuses for now, as every mail server does.
-type retryingSenders struct {
-	server         netip.AddrPort
-	from, to       string
-	enough         atomic.Bool // ends them after the message at hand
-	taken, refused atomic.Int64
-	last           atomic.Value // the last refusal
-}
-
-// send sends message after message, each until it is taken.
-func (s *retryingSenders) send(ctx context.Context, t *testing.T, client int) {
-	t.Helper()
-	for n := 0; !s.enough.Load() && ctx.Err() == nil; n++ {
-		size := shortBody
-		if n%2 == 0 {
-			size = longBody
-		}
-		message := fmt.Sprintf("From: %s\r\nTo: %s\r\nSubject: %d of client %d\r\n\r\n%s", s.from, s.to, n, client, strings.Repeat("A line of the story.\r\n", size/22))
-		for {
-			err := s.attempt(ctx, message)
-			if err == nil {
-				s.taken.Add(1)
-				break
-			}
-			if strings.HasPrefix(err.Error(), "5") || ctx.Err() != nil {
-				t.Errorf("message %d of client %d is lost: %v", n, client, err)
-				return
-			}
-			s.refused.Add(1)
-			s.last.Store(err.Error())
-			select {
-			case <-ctx.Done():
-			case <-time.After(20 * time.Millisecond):
-			}
-		}
-	}
-}
-
-// attempt sends a message once; nil means that the server has taken it.
-func (s *retryingSenders) attempt(ctx context.Context, message string) error {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", s.server.String())
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	c, err := smtp.NewClient(conn, s.server.Addr().String())
-	if err != nil {
-		return err
-	}
-	for _, step := range []func() error{
-		func() error { return c.Hello("client.example") },
-		func() error { return c.Mail(s.from) },
-		func() error { return c.Rcpt(s.to) },
-	} {
-		if err := step(); err != nil {
-			return err
-		}
-	}
-	w, err := c.Data()
-	if err != nil {
-		return err
-	}
-	if _, err := io.WriteString(w, message); err != nil {
-		return err
-	}
-	return w.Close()
 }
