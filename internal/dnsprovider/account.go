@@ -28,6 +28,8 @@ type Account struct {
 	// RequestsPerSecond and Burst limit the calls to the provider; 0 is the default (4 and 8).
 	RequestsPerSecond float64
 	Burst             int
+	// Experimental says what has not been proven of the driver; "" if it has passed the conformance suite.
+	Experimental string
 
 	limiter *rate.Limiter
 }

@@ -4,6 +4,7 @@
 package dnsprovider
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 )
@@ -37,6 +38,33 @@ func Descriptions() []Description {
 	var all []Description
 	for _, name := range slices.Sorted(maps.Keys(drivers)) {
 		all = append(all, Description{Name: name, about: drivers[name].about, BuiltIn: drivers[name].open != nil})
+	}
+	return all
+}
+
+// ModuleDescription is what people want to know of a libdns module.
+type ModuleDescription struct {
+	Name, Title, Version string
+	// Takes are the fields that may be set, and where.
+	Takes      string
+	MinimumTTL uint32
+	// Faults are what the module does wrong, and what becomes of them.
+	Faults string
+	// Refused says why it is not built in; "" if it is.
+	Refused string
+	// Tested is what the module itself is proven against, besides its settings.
+	Tested string
+}
+
+// ModuleDescriptions are those of all libdns modules in the catalogue, by name.
+func ModuleDescriptions() []ModuleDescription {
+	var all []ModuleDescription
+	for _, name := range slices.Sorted(maps.Keys(modules)) {
+		m := modules[name]
+		all = append(all, ModuleDescription{
+			Name: name, Title: m.title, Version: m.version, Takes: m.takes(), MinimumTTL: m.minimumTTL,
+			Faults: m.faults, Refused: m.refused, Tested: cmp.Or(m.tested, "not yet"),
+		})
 	}
 	return all
 }
@@ -77,5 +105,11 @@ var (
 		Quirks: powerDNSQuirks,
 	}
 	aboutManual = about{Title: "By hand", Needs: "none", Limits: "none", Fence: "you", Tested: "the name server of the tests"}
-	aboutLibdns = about{Title: "Any libdns module", Needs: "as the module wants them", Limits: "none", Fence: "none", Tested: "nothing"}
+	aboutLibdns = about{
+		Title:  "Other providers, by their libdns modules: see below",
+		Needs:  "as the module wants them",
+		Limits: "4 calls of the module a second",
+		Fence:  "none: read right before each write, and read back; what changes beside it halts the zone",
+		Tested: "modules in the process that misbehave in every known way",
+	}
 )

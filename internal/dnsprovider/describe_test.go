@@ -19,8 +19,8 @@ func providersPage() string {
 	var b strings.Builder
 	b.WriteString(`# DNS providers
 
-How to use one: [Cloudflare](cloudflare.md), [Route 53](route53.md), [RFC 2136](rfc2136.md), [PowerDNS](powerdns.md). What
-each has passed: [conformance.md](conformance.md). This page is made from the registry; a test fails if it is not current.
+How to use one: [Cloudflare](cloudflare.md), [Route 53](route53.md), [RFC 2136](rfc2136.md), [PowerDNS](powerdns.md),
+[others by libdns](libdns.md). What each has passed: [conformance.md](conformance.md). This page is made from the registry; a test fails if it is not current.
 
 | field | provider | credentials | minimum TTL | limits kept | against a second writer | tested with |
 |---|---|---|---|---|---|---|
@@ -35,6 +35,7 @@ each has passed: [conformance.md](conformance.md). This page is made from the re
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", d.Name, d.Title, d.Needs, ttl, d.Limits, d.Fence, d.Tested)
 	}
+	b.WriteString(modulesPage())
 	b.WriteString(`
 ## Faults cured
 
@@ -50,6 +51,28 @@ probe passes through our driver.
 			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", q.Name, q.Fault, q.Cure)
 		}
 	}
+	return b.String()
+}
+
+// modulesPage are the libdns modules.
+func modulesPage() string {
+	var b, refused strings.Builder
+	b.WriteString(`
+## libdns modules
+
+Reached by ` + "`libdns: {name, config, secretRef}`" + `: [how, and what is left to you](libdns.md). All are experimental.
+
+| name | provider | version | fields | minimum TTL | its faults, and what becomes of them | module run against |
+|---|---|---|---|---|---|---|
+`)
+	for _, m := range dnsprovider.ModuleDescriptions() {
+		if m.Refused != "" {
+			fmt.Fprintf(&refused, "| `%s` | %s | %s |\n", m.Name, m.Title, m.Refused)
+			continue
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %d s | %s | %s |\n", m.Name, m.Title, m.Version, m.Takes, m.MinimumTTL, m.Faults, m.Tested)
+	}
+	b.WriteString("\nThese compile, and are left out:\n\n| name | provider | because |\n|---|---|---|\n" + refused.String())
 	return b.String()
 }
 
@@ -70,6 +93,11 @@ func TestEveryProviderIsDescribed(t *testing.T) {
 	for _, d := range dnsprovider.Descriptions() {
 		if d.Title == "" || d.Needs == "" || d.Limits == "" || d.Fence == "" || d.Tested == "" {
 			t.Errorf("%s: %+v", d.Name, d)
+		}
+	}
+	for _, m := range dnsprovider.ModuleDescriptions() {
+		if m.Title == "" || m.Version == "" || m.Refused == "" && (m.Faults == "" || m.MinimumTTL == 0) {
+			t.Errorf("%s: %+v", m.Name, m)
 		}
 	}
 }

@@ -34,6 +34,12 @@ type Broad interface {
 	Batch() int
 }
 
+// Reserved is a Driver that leaves some records to a person.
+type Reserved interface {
+	// Refuses says why the record of this wish is not changed here, and what to do; "" if it may be.
+	Refuses(zone dnsrecord.Name, w dnsplan.Wish) string
+}
+
 // Zone reads and changes one zone. The queue uses it from one goroutine at a time.
 type Zone interface {
 	// Read returns an entry for each question that was answered, an empty one

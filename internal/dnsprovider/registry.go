@@ -63,8 +63,10 @@ var drivers = map[string]driver{
 		open:        openPowerDNS,
 	},
 	"libdns": {
-		about:  aboutLibdns,
-		chosen: func(s v1alpha1.DNSProviderSpec) bool { return s.Libdns != nil },
+		about:       aboutLibdns,
+		chosen:      func(s v1alpha1.DNSProviderSpec) bool { return s.Libdns != nil },
+		credentials: libdnsCredentials,
+		open:        openLibdns,
 	},
 	"manual": {
 		about:  aboutManual,

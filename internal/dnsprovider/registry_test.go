@@ -41,9 +41,10 @@ func TestOpen(t *testing.T) {
 			spec:    v1alpha1.DNSProviderSpec{PowerDNS: &v1alpha1.PowerDNS{URL: "https://pdns.example.org/", APIKeySecretRef: ref}},
 			allowed: func(h string) bool { return h != "pdns.example.org:443" }, reason: Invalid, words: "--provider-endpoint-allow",
 		},
-		"a driver that is not there yet": {spec: v1alpha1.DNSProviderSpec{Libdns: &v1alpha1.Libdns{}}, reason: NotBuiltIn, words: "driver libdns is not built into this version"},
-		"no driver":                      {reason: Invalid, words: "exactly one of [cloudflare libdns manual powerdns rfc2136 route53]"},
-		"two drivers":                    {spec: v1alpha1.DNSProviderSpec{Manual: &v1alpha1.Manual{}, RFC2136: server}, reason: Invalid, words: "exactly one"},
+		"a libdns module of no such name":  {spec: v1alpha1.DNSProviderSpec{Libdns: &v1alpha1.Libdns{Name: "hover"}}, reason: NotBuiltIn, words: "module hover is not built into this version; there are azure, desec"},
+		"a libdns module that is left out": {spec: v1alpha1.DNSProviderSpec{Libdns: &v1alpha1.Libdns{Name: "namecheap"}}, reason: NotBuiltIn, words: "writes the whole zone anew"},
+		"no driver":                        {reason: Invalid, words: "exactly one of [cloudflare libdns manual powerdns rfc2136 route53]"},
+		"two drivers":                      {spec: v1alpha1.DNSProviderSpec{Manual: &v1alpha1.Manual{}, RFC2136: server}, reason: Invalid, words: "exactly one"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			account, err := Open(t.Context(), c.spec, OpenOptions{Secrets: c.secrets, EndpointAllowed: c.allowed})

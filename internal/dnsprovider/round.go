@@ -120,6 +120,7 @@ func (r *round) run(ctx context.Context) {
 		if d.open() {
 			d.changes, d.outcomes = dnsplan.Plan(r.seen, d.standing.Marker, d.wishes)
 			r.explainUnread(d.outcomes, err)
+			r.leave(d)
 		}
 	}
 	r.writeMarkers(ctx, func(d *domain) (dnsplan.Marker, bool, error) {
@@ -223,6 +224,24 @@ func (r *round) claim(d *domain) dnsplan.Claim {
 		}
 	}
 	return c
+}
+
+// leave takes the changes out of the plan that the driver leaves to a person.
+func (r *round) leave(d *domain) {
+	reserved, ok := r.account.Driver.(Reserved)
+	if !ok {
+		return
+	}
+	left := map[Question]bool{}
+	for i, o := range d.outcomes {
+		why := reserved.Refuses(r.batch.zone, d.wishes[i])
+		if why == "" || !o.Changed {
+			continue
+		}
+		d.outcomes[i].State, d.outcomes[i].Changed, d.outcomes[i].Message = dnsplan.Conflict, false, clean(why)
+		left[d.wishes[i].Key()] = true
+	}
+	d.changes = slices.DeleteFunc(d.changes, func(c dnsplan.Change) bool { return left[c.Key()] })
 }
 
 // explainUnread says why a name is not among what was read.

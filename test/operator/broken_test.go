@@ -116,7 +116,7 @@ var breakages = map[string]breakage{
 	"the driver is not built in": {
 		broken: func(s *scene) {
 			edit(s.bench, s.provider, func(p *v1alpha1.DNSProvider) {
-				p.Spec.RFC2136, p.Spec.Libdns = nil, &v1alpha1.Libdns{Name: "hetzner"}
+				p.Spec.RFC2136, p.Spec.Libdns = nil, &v1alpha1.Libdns{Name: "namecheap"}
 			})
 		},
 		mend: func(s *scene) {

@@ -1,0 +1,103 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package dnsprovider
+
+import (
+	"context"
+	"log"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"github.com/libdns/desec"
+	"github.com/libdns/digitalocean"
+	"github.com/libdns/gandi"
+	hetzner "github.com/libdns/hetzner/v2"
+	"github.com/libdns/linode"
+	"github.com/libdns/ovh"
+	"github.com/libdns/porkbun"
+)
+
+func secret(name string) field { return field{name: name, secret: true} }
+
+// modules is the catalogue of libdns modules, by the names that people write.
+var modules = map[string]module{
+	"desec": {
+		title: "deSEC", version: "v1.1.1", minimumTTL: 3600, make: made[desec.Provider],
+		fields: []field{secret("token")},
+		faults: "zones of more than 500 record sets are an error; octets that are not UTF-8 are changed: ours are ASCII",
+	},
+	"digitalocean": {
+		title: "DigitalOcean", version: "v0.0.0-20250606071607-dfa7af5c2e31", minimumTTL: 30, make: made[digitalocean.Provider],
+		fields: []field{secret("auth_token")},
+		faults: "Set and Delete need an id that only its own records have: records are deleted as they were read, Set is never called",
+	},
+	"gandi": {
+		title: "Gandi LiveDNS", version: "v1.1.0", minimumTTL: 300, make: made[gandi.Provider],
+		fields: []field{secret("bearer_token")},
+		faults: "Set only adds; a record is read with quotation marks and found without: how it is deleted is tried first",
+	},
+	"hetzner": {
+		title: "Hetzner (module hetzner/v2)", version: "v2.0.1", minimumTTL: 60, make: made[hetzner.Provider],
+		fields: []field{secret("api_token")},
+		faults: "long text is not cut, and no TTL is a nil pointer: text goes as zone files have it, always with a TTL",
+	},
+	"linode": {
+		title: "Linode", version: "v0.5.0", minimumTTL: 300, make: newLinode,
+		fields: []field{secret("api_token"), {name: "api_url", optional: true, endpoint: true}},
+		withheld: map[string]string{
+			"api_version":        "it is part of the address",
+			"debug_logs_enabled": "it would log what is sent",
+		},
+		faults: "Append says nothing of records that it skipped, Set drops types, the process's log is taken over: all is read back, Set is never called, the log is given back",
+	},
+	"ovh": {
+		title: "OVHcloud", version: "v1.1.0", minimumTTL: 60, make: made[ovh.Provider],
+		fields: []field{
+			{name: "endpoint", among: []string{"ovh-eu", "ovh-ca", "ovh-us", "kimsufi-eu", "kimsufi-ca", "soyoustart-eu", "soyoustart-ca"}},
+			secret("application_key"), secret("application_secret"), secret("consumer_key"),
+		},
+		faults: "quotation marks are taken out, the seams of long text stay in: text is understood either way, and read back",
+	},
+	"porkbun": {
+		title: "Porkbun", version: "v1.1.0", minimumTTL: 600, make: made[porkbun.Provider],
+		fields: []field{secret("api_key"), secret("api_secret_key")},
+		faults: "deletes by name and type, ignores the context, has no timeout: nothing is deleted beside others, and a call is given up after 30 s",
+	},
+	"azure": {
+		title: "Azure DNS", version: "v0.5.0",
+		refused: "libdns/azure v0.5.0 sends a text as one string, so that no RSA key fits, and reads a zone with a type that it does not know as empty",
+	},
+	"googleclouddns": {
+		title: "Google Cloud DNS", version: "v1.2.0",
+		refused: "libdns/googleclouddns v1.2.0 takes its credentials from a file of the operator's pod alone",
+	},
+	"namecheap": {
+		title: "Namecheap", version: "v1.0.0",
+		refused: "libdns/namecheap v1.0.0 writes the whole zone anew with each change, without the zone's e-mail setting: records of others would be lost",
+	},
+}
+
+// ownTransport keeps what a module does to http.DefaultClient from reaching the other modules: one that has no transport
+// gets one, for everybody.
+var ownTransport = sync.OnceFunc(func() { http.DefaultClient.Transport = http.DefaultTransport }) //nolint:gochecknoglobals // of the process
+
+// newLinode makes the module's first call, which takes over the log of the process (slog and log), and gives it back.
+func newLinode(settings map[string]string) (libdnsClient, error) {
+	ownTransport()
+	client, err := made[linode.Provider](settings)
+	if err != nil {
+		return nil, err
+	}
+	logger, writer, flags := slog.Default(), log.Writer(), log.Flags()
+	defer func() {
+		slog.SetDefault(logger)
+		log.SetOutput(writer)
+		log.SetFlags(flags)
+	}()
+	cancelled, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, _ = client.GetRecords(cancelled, "invalid.") // reaches nobody
+	return client, nil
+}
