@@ -161,7 +161,15 @@ func (r *Reconciler) try(ctx context.Context, key dnsprovider.ProviderKey, p *ob
 			zones = listed
 		}
 	}
-	return outcome{open: account, zones: zones}
+	return outcome{open: account, zones: zones, notes: notesOf(account)}
+}
+
+// notesOf are what people should know of an account that works.
+func notesOf(account *dnsprovider.Account) []readiness.Note {
+	if account.Experimental == "" {
+		return nil
+	}
+	return []readiness.Note{{Condition: v1alpha1.ConditionExperimental, Reason: v1alpha1.ReasonNotConformant, Message: account.Experimental}}
 }
 
 // refused says what an error of the provider means.
