@@ -157,6 +157,7 @@ var breakages = map[string]breakage{
 // Whatever is missing or wrong at run time: a condition and one event say it, nothing is written, and what was live
 // before stays live. Mending it is enough: nobody touches the MailDomain.
 func TestWhatIsWrongIsSaidOnceAndLeavesEverythingAsItWas(t *testing.T) {
+	t.Parallel()
 	zones := map[string]string{}
 	all := []string{"spare.test"}
 	for name := range breakages {

@@ -18,6 +18,7 @@ import (
 
 // A domain is held by one MailDomain: the others are told, write nothing, and take over when it is gone.
 func TestADomainIsHeldByOneMailDomain(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	elsewhere := makeNamespace(t, b.Client, nil)
 	b.others = []string{elsewhere}
@@ -67,6 +68,7 @@ func TestADomainIsHeldByOneMailDomain(t *testing.T) {
 }
 
 // A ClusterDNSProvider serves the namespaces and domains that it is granted to.
+// Not beside other tests: their operators would work on its ClusterDNSProvider, too.
 func TestADomainThatIsNotGrantedIsNotPublished(t *testing.T) {
 	b := newBench(t, "example.org", "sub.example.net", "notexample.net")
 	label := "test/" + b.namespace

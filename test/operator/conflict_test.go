@@ -62,6 +62,7 @@ var obstacles = map[string]struct {
 // What stands in the way is somebody else's and never changes by a byte. It is said once, everything else goes on, and
 // when it goes away the record takes its place by itself.
 func TestWhatSomebodyElseHasInTheZoneStays(t *testing.T) {
+	t.Parallel()
 	zones := map[string]string{}
 	var all []string
 	for name := range obstacles {
@@ -128,6 +129,7 @@ func TestWhatSomebodyElseHasInTheZoneStays(t *testing.T) {
 // A second SPF record beside ours is a permanent error for every receiver (RFC 7208 §4.5), which nobody but a person
 // can mend: which of the two is meant is not ours to say.
 func TestASecondSPFRecordBesideOursIsSaidAndLeftAlone(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	d := b.domain("example.org")
@@ -161,6 +163,7 @@ func TestASecondSPFRecordBesideOursIsSaidAndLeftAlone(t *testing.T) {
 
 // adoptionPolicy is judged once for a record that stands there already.
 func TestARecordIsAdoptedAsAsked(t *testing.T) {
+	t.Parallel()
 	const theirs = "v=DMARC1; p=none; rua=mailto:them@example.net"
 	b := newBench(t, "identical.test", "always.test")
 	b.provider("dns")
@@ -192,6 +195,7 @@ func TestARecordIsAdoptedAsAsked(t *testing.T) {
 
 // A selector is never overwritten: the domain goes on with the next one of the ring, and theirs stays.
 func TestASelectorOfSomebodyElseIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	const theirs = "v=DKIM1; k=rsa; p=MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAK"
 	b := newBench(t, "ring.test", "hand.test")
 	b.provider("dns")
@@ -225,6 +229,7 @@ func TestASelectorOfSomebodyElseIsLeftAlone(t *testing.T) {
 
 // A wildcard answers for every name without records. It is not our record, and is explained.
 func TestAWildcardIsNotOurRecord(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	if err := b.world.Zone("example.org").Add("* 1 TXT \"v=spf1 -all\"\n*._domainkey 1 CNAME keys.example.net."); err != nil {

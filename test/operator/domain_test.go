@@ -18,6 +18,7 @@ import (
 
 // A domain whose zone nobody delegates is told so, and published once somebody does.
 func TestAZoneThatCannotBeFoundIsSaid(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "lost.test")
 	b.provider("dns")
 	tld := b.world.Zone("test.")
@@ -41,6 +42,7 @@ func TestAZoneThatCannotBeFoundIsSaid(t *testing.T) {
 
 // spec.suspend: what is live stays, and nothing is written, whatever happens.
 func TestASuspendedDomainIsLookedAtOnly(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org", "example.net")
 	b.provider("dns")
 	d := b.domain("example.org")
@@ -86,6 +88,7 @@ func TestASuspendedDomainIsLookedAtOnly(t *testing.T) {
 
 // Fields that are accepted and not acted upon are never silent, and do not keep a domain from Ready.
 func TestFieldsThatAreNotActedUponAreNamed(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	d := b.domain("example.org", func(d *v1alpha1.MailDomain) {
@@ -101,6 +104,7 @@ func TestFieldsThatAreNotActedUponAreNamed(t *testing.T) {
 
 // A _dmarc stricter than what stands there waits until mail is signed; a looser one never waits.
 func TestAStrictPolicyWaitsForSignaturesAndALooserOneDoesNot(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "strict.test", "loose.test", "live.test")
 	b.provider("dns")
 	running := b.domain("live.test", func(d *v1alpha1.MailDomain) { d.Spec.DMARC.Policy = v1alpha1.DMARCQuarantine })
@@ -139,6 +143,7 @@ func TestAStrictPolicyWaitsForSignaturesAndALooserOneDoesNot(t *testing.T) {
 
 // A parked domain says in every way that it sends no mail.
 func TestAParkedDomain(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	before := b.world.Zone("example.org").Dump()
@@ -166,6 +171,7 @@ func TestAParkedDomain(t *testing.T) {
 
 // With the manual provider nothing is written: the status says what to paste, and the DNS tells when it is done.
 func TestManualRecordsArePastedByAPerson(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.create(&v1alpha1.DNSProvider{
 		ObjectMeta: metav1.ObjectMeta{Name: "dns", Namespace: b.namespace},

@@ -47,6 +47,7 @@ var drifts = map[string]struct {
 // What is changed outside is repaired through the provider, the event says what was found, and what others have in the
 // zone stays. Ready stays True: a record that is being repaired is no reason to page anybody.
 func TestWhatIsChangedOutsideIsRepaired(t *testing.T) {
+	t.Parallel()
 	zones := map[string]string{}
 	var all []string
 	for name := range drifts {
@@ -110,6 +111,7 @@ func TestWhatIsChangedOutsideIsRepaired(t *testing.T) {
 
 // Three records that drift together are three events with words of their own, and one that is changed again later too.
 func TestEveryRecordThatDriftsIsTold(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	d := b.domain("example.org", func(d *v1alpha1.MailDomain) { d.Spec.SPF.HeloNames = []v1alpha1.DomainName{"mail.example.org"} })
@@ -136,6 +138,7 @@ func TestEveryRecordThatDriftsIsTold(t *testing.T) {
 
 // A new wish replaces our record in place: at no time do two SPF records stand there, and others keep theirs.
 func TestANewValueReplacesOursInPlace(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	d := b.domain("example.org")
@@ -161,6 +164,7 @@ func TestANewValueReplacesOursInPlace(t *testing.T) {
 
 // What is published and taken away before anybody saw it is published again.
 func TestARecordThatVanishesBeforeItWasSeenIsPublishedAgain(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	b.world.Server("127.0.0.4").Freeze() // so that nothing is verified

@@ -44,7 +44,7 @@ var shared = apiserver.Shared{Options: apiserver.Options{ControllerManager: true
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard()) // each bench has a logger of its own
 	flag.Parse()
-	_ = flag.Set("test.parallel", "16") // benches wait more than they compute
+	_ = flag.Set("test.parallel", "24") // benches wait more than they compute
 	os.Exit(shared.Main(m))
 }
 

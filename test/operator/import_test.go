@@ -40,6 +40,7 @@ func bring(secret string) func(*v1alpha1.DKIMKey) {
 // A key that signs today comes in without a gap: it signs at once, for its record stands there already, and the record
 // stays as it is, to the octet. Nothing of ours could sign yet: our keys wait for an hour here.
 func TestAKeyThatSignsAlreadySignsOn(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "same.test", "old.test")
 	b.restart(func(s *controllers.Settings) { s.Keys.MinimumWait, s.Probing.MinimumWait = time.Hour, time.Hour })
 	b.provider("dns")
@@ -96,6 +97,7 @@ func isType(kind string) func(metav1.Condition) bool {
 
 // A key whose public record is another one's must not sign: every message would fail.
 func TestAKeyThatDoesNotMatchItsPublicRecordDoesNotSign(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	text, _ := rsaKey(t, 2048)
@@ -117,6 +119,7 @@ func TestAKeyThatDoesNotMatchItsPublicRecordDoesNotSign(t *testing.T) {
 
 // A DKIMKey alone is published; whoever wants may sign with its Secret.
 func TestAKeyAloneIsPublished(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	before := b.world.Zone("example.org").Dump()
@@ -162,6 +165,7 @@ var secrets = map[string]struct {
 
 // Whatever becomes of the Secret of a key that signs: signers keep the good key, and a person is told.
 func TestABrokenSecretTakesNoKeyFromTheSigners(t *testing.T) {
+	t.Parallel()
 	zones := map[string]string{}
 	var all []string
 	for name := range secrets {
@@ -218,6 +222,7 @@ func TestABrokenSecretTakesNoKeyFromTheSigners(t *testing.T) {
 
 // Secrets of others are never taken: not a private key without the label, nor one under the name that signers mount.
 func TestSecretsOfOthersAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org", "example.net")
 	b.provider("dns")
 	text, pair := rsaKey(t, 2048)
@@ -264,6 +269,7 @@ func TestSecretsOfOthersAreLeftAlone(t *testing.T) {
 
 // A revoked selector is out of use at once, its spare signs, and after the grace its record says so.
 func TestARevokedSelectorMakesWayForTheSpare(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	d := b.domain("example.org")

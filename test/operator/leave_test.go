@@ -26,6 +26,7 @@ func (b *bench) change(d *v1alpha1.MailDomain, edit func()) error {
 }
 
 func TestSignersNeverLoseTheSecretThatTheyMount(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	d := b.domain("example.org", func(d *v1alpha1.MailDomain) { d.Spec.DKIM.SigningSecretName = "mounted" })

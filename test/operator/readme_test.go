@@ -41,6 +41,7 @@ func blocksOf(t *testing.T, page string) []block {
 // TestTheReadmeWorksAsWritten does what a newcomer does: every command of the README, in its order, on an API server
 // that has never heard of us. Only what a newcomer has to fill in is filled in: the address and the key of a server.
 func TestTheReadmeWorksAsWritten(t *testing.T) {
+	t.Parallel()
 	server := freshServer(t)
 	world := startWorld(t, "maildomain-operator", "example.org")
 	fill := strings.NewReplacer("ns1.example.org:53", fmt.Sprintf("127.0.0.3:%d", world.Port()), "BASE64", tsigSecret)

@@ -14,6 +14,7 @@ import (
 )
 
 func TestAMailDomainBecomesReadyAndItsKeysAreWhatTheWorldSees(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	before := b.txt("example.org")
 	b.provider("dns")
