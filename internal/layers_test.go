@@ -112,7 +112,7 @@ var bands = []band{
 	{packages: []string{"controllers/dkimkey"}, mayUse: slices.Concat(operator, shared)},
 	{packages: []string{"controllers/dnsprovider"}, mayUse: slices.Concat(operator, shared)},
 	{packages: []string{"controllers/controllerstest"}, mayUse: slices.Concat(operator, shared, []string{"controllers/..."})}, // for tests, which may not import what is internal
-	{packages: []string{"controllers/metrics"}, mayUse: []string{"internal/dnsrecord", "api/..."}}, // it reads objects and decides nothing
+	{packages: []string{"controllers/metrics"}, mayUse: []string{"internal/dnsrecord", "api/..."}},                            // it reads objects and decides nothing
 	{
 		packages: []string{"controllers", "cmd/manager"},
 		mayUse:   slices.Concat(operator, []string{"controllers/..."}),

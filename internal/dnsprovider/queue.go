@@ -67,6 +67,7 @@ type entry struct {
 
 	answered bool
 	result   Result
+	deeds    map[dnsplan.Key]deed // at the names of the last answer
 }
 
 // NewQueue returns a queue; nothing runs before Start.

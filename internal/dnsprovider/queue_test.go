@@ -337,6 +337,53 @@ func TestWhatWasReplacedIsToldUntilSomethingElseIsWanted(t *testing.T) {
 		if o := b.result(s.Owner).Outcomes[0]; o.Changed || o.Replaced != "theirs" {
 			t.Errorf("the second answer is %+v", o)
 		}
+		s.Wishes = append(s.Wishes, txt("x.example.org", "ours")) // nor when more is wanted by then
+		b.queue.Submit(s)
+		b.wait()
+		if o := b.result(s.Owner).Outcomes[0]; o.Changed || o.Replaced != "theirs" || o.ChangedTime.IsZero() {
+			t.Errorf("the third answer is %+v", o)
+		}
+		s.Wishes[0].Value = "others"
+		s.Wishes[0].Ours = []string{"ours"}
+		b.queue.Submit(s)
+		b.wait()
+		if o := b.result(s.Owner).Outcomes[0]; !o.Changed || o.Replaced != "" {
+			t.Errorf("the answer about another value is %+v", o)
+		}
+	})
+}
+
+// An update whose answer is lost is made all the same: what it replaced is known from before.
+func TestWhatWasReplacedByAnUpdateWithoutAnAnswerIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		zone := newFakeZone()
+		zone.put("_dmarc.example.org", "theirs")
+		b := start(t, zone, "us")
+		s := submission("a", txt("_dmarc.example.org", "ours"))
+		s.Wishes[0].Adoption = dnsplan.Always
+		written := false
+		zone.hook = func(n int, op string) verdict { // read, marker written and read, record written: and nothing is heard any more
+			written = written || n == 4 && op == "apply"
+			if n == 4 {
+				return losesReply
+			}
+			return []verdict{works, fails}[min(n/5, 1)]
+		}
+		b.queue.Submit(s)
+		b.wait()
+		if o := b.result(s.Owner).Outcomes[0]; o.State != dnsplan.Failed || o.Replaced != "" {
+			t.Errorf("the first answer is %+v", o)
+		}
+		if !written {
+			t.Fatal("the record was not written")
+		}
+		zone.mu.Lock()
+		zone.hook = nil
+		zone.mu.Unlock()
+		time.Sleep(time.Hour)
+		if o := b.result(s.Owner).Outcomes[0]; o.State != dnsplan.InPlace || o.Replaced != "theirs" {
+			t.Errorf("the second answer is %+v", o)
+		}
 	})
 }
 

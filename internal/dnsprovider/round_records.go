@@ -62,7 +62,7 @@ func (r *round) confirm(d *domain, applyErr func(Question) error, readErr error)
 		case dnsplan.Conflict:
 			o.Message = "changed in the meantime: " + o.Message
 		case dnsplan.Pending, dnsplan.Failed:
-			o.State, o.Changed = dnsplan.Failed, false
+			o.State, o.Changed, o.Replaced = dnsplan.Failed, false, planned.Replaced // the change may still show
 			o.Message = notTaken(k, r.seen, applyErr(k), readErr)
 		}
 		d.outcomes[i] = o

@@ -4,6 +4,7 @@
 package dnsprovider
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"reflect"
@@ -204,7 +205,7 @@ func (q *Queue) store(ctx context.Context, w *worker, r *round) map[ProviderKey]
 			w.notBefore = now.Add(j.retryAfter)
 		}
 		j.result.Fingerprint, j.result.Time = j.want, now
-		j.result.Outcomes = withChanges(e.result, j.result)
+		j.result.Outcomes = e.remember(j.sub.Wishes, j.result.Outcomes, now)
 		q.answer(e, j.result)
 	}
 	if ctx.Err() == nil {
@@ -213,25 +214,38 @@ func (q *Queue) store(ctx context.Context, w *worker, r *round) map[ProviderKey]
 	return stale
 }
 
-// withChanges notes when each record was changed: now, or by an earlier run
-// whose answer the owner may never have read.
-func withChanges(before, after Result) []dnsplan.Outcome {
-	earlier := map[dnsplan.Key]dnsplan.Outcome{}
-	if before.Fingerprint == after.Fingerprint {
-		for _, o := range before.Outcomes {
-			earlier[dnsplan.Key{Name: o.Name, Type: o.Type}] = o
-		}
+// deed is what the queue did to a record for the sake of a value: the owner may have read none of the answers that told.
+type deed struct {
+	value    string
+	time     time.Time
+	from     []string
+	replaced string
+}
+
+// remember adds to each outcome what was done for the same wish before: by an earlier run whose answer the owner may never
+// have read, or by a call whose own answer never came.
+func (e *entry) remember(wishes []dnsplan.Wish, outcomes []dnsplan.Outcome, now time.Time) []dnsplan.Outcome {
+	if len(outcomes) != len(wishes) {
+		return outcomes // an error: it undoes nothing
 	}
-	outcomes := slices.Clone(after.Outcomes)
-	for i, o := range outcomes {
-		switch last := earlier[dnsplan.Key{Name: o.Name, Type: o.Type}]; {
-		case o.Changed:
-			outcomes[i].ChangedTime, outcomes[i].ChangedFrom = after.Time, o.Found
-		case o.State == dnsplan.InPlace:
-			outcomes[i].ChangedTime, outcomes[i].ChangedFrom = last.ChangedTime, last.ChangedFrom
-			outcomes[i].Replaced = last.Replaced
+	outcomes = slices.Clone(outcomes)
+	deeds := map[dnsplan.Key]deed{}
+	for i, w := range wishes {
+		o, last := &outcomes[i], e.deeds[w.Key()]
+		if last.value != w.Value {
+			last = deed{value: w.Value}
 		}
+		last.replaced = cmp.Or(o.Replaced, last.replaced)
+		if o.Changed {
+			last.time, last.from = now, o.Found
+		}
+		o.Replaced = ""
+		if o.Changed || o.State == dnsplan.InPlace {
+			o.ChangedTime, o.ChangedFrom, o.Replaced = last.time, last.from, last.replaced
+		}
+		deeds[w.Key()] = last
 	}
+	e.deeds = deeds
 	return outcomes
 }
 
