@@ -16,12 +16,13 @@ const maxLine = 998
 // RFC 6376 §3.4.2: lower-case name, unfolded value, runs of white space as one
 // space, none at either end. A CR or LF on its own counts as white space, which
 // is what most verifiers make of it.
-func canonicalField(dst []byte, name string, value []byte) []byte {
+func canonicalField[T string | []byte](dst []byte, name string, value T) []byte {
 	dst = appendLower(dst, name)
 	dst = append(dst, ':')
 	start := len(dst)
 	gap := false
-	for _, c := range value {
+	for i := range len(value) {
+		c := value[i]
 		if c == ' ' || c == '\t' || c == '\r' || c == '\n' {
 			gap = len(dst) > start
 			continue

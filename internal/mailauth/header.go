@@ -5,6 +5,7 @@ package mailauth
 
 import (
 	"errors"
+	"hash"
 	"slices"
 	"strings"
 )
@@ -66,6 +67,9 @@ var placeOf = func() map[string]int {
 	return m
 }()
 
+// placeOfFrom is where From stands in covered.
+const placeOfFrom = 0
+
 const (
 	// maxHeaderOctets bounds what one message may make us remember.
 	maxHeaderOctets = 1 << 20
@@ -84,24 +88,22 @@ var ErrHeaderTooLarge = errors.New("more header fields than can be signed")
 //
 // The zero value is an empty header.
 type Header struct {
+	text   []byte // of all fields, each in relaxed form with its CRLF
 	fields []field
 	size   int
-	from   [][]byte
+	from   []field
 	flaws  Flaws
 	err    error
 }
 
-// field is one header field in relaxed form, by its place in covered.
-type field struct {
-	place     int
-	canonical []byte
-}
+// field is one header field by its place in covered, and where it lies in the text of its header.
+type field struct{ place, start, end int }
+
+// fewFields is room for what most messages have to sign.
+const fewFields = 1 << 10
 
 // Reset begins another empty header.
-func (h *Header) Reset() {
-	clear(h.fields)
-	*h = Header{fields: h.fields[:0]}
-}
+func (h *Header) Reset() { *h = Header{text: h.text[:0], fields: h.fields[:0], from: h.from[:0]} }
 
 // Add takes the next field, from top to bottom: the name, and what follows the
 // colon with or without its first space, folded with CRLF or LF as it came.
@@ -109,25 +111,32 @@ func (h *Header) Reset() {
 func (h *Header) Add(name string, value []byte) {
 	name = strings.TrimRight(name, " \t")
 	h.look(name, value)
-	lower := strings.ToLower(name)
-	place, isCovered := placeOf[lower]
+	if h.text == nil {
+		h.text = make([]byte, 0, fewFields)
+	}
+	start := len(h.text)
+	text := appendLower(h.text, name)
+	place, isCovered := placeOf[string(text[start:])]
 	if !isCovered {
 		return
 	}
-	canonical := canonicalField(make([]byte, 0, len(name)+len(value)+1), name, value)
+	text = append(canonicalField(h.text, name, value), crlf...)
+	f := field{place, start, len(text)}
 	// Who the author is stays known of a message that cannot be signed.
-	if lower == "from" && len(h.from) < maxAuthors {
-		h.from = append(h.from, canonical[len("from:"):])
+	if place == placeOfFrom && len(h.from) < maxAuthors {
+		h.from = append(h.from, f)
+		h.text = text
 	}
 	if h.err != nil {
 		return
 	}
-	h.size += len(canonical)
+	h.size += f.end - f.start
 	if h.size > maxHeaderOctets || len(h.fields) >= maxHeaderFields {
 		h.err = ErrHeaderTooLarge
 		return
 	}
-	h.fields = append(h.fields, field{place, canonical})
+	h.fields = append(h.fields, f)
+	h.text = text
 }
 
 // look notes what an MTA may change. RFC 5322 §2.1.1 counts the octets of each line.
@@ -155,8 +164,8 @@ func (h *Header) Size() int { return h.size + len(h.fields)*fieldOverhead }
 // From returns the values of the From fields, unfolded, from top to bottom; of many only the first.
 func (h *Header) From() []string {
 	values := make([]string, len(h.from))
-	for i, v := range h.from {
-		values[i] = string(v)
+	for i, f := range h.from {
+		values[i] = string(h.text[f.start+len("from:") : f.end-len("\r\n")])
 	}
 	return values
 }
@@ -164,13 +173,12 @@ func (h *Header) From() []string {
 // Flaws says what may make an MTA further on change the header.
 func (h *Header) Flaws() Flaws { return h.flaws }
 
-// signedNames lists the names for h=, each as often as it is to be looked for.
-func (h *Header) signedNames() []string {
+// signedNames appends the names for h=, each as often as it is to be looked for.
+func (h *Header) signedNames(names []string) []string {
 	var count [len(covered)]int
 	for _, f := range h.fields {
 		count[f.place]++
 	}
-	names := make([]string, 0, len(h.fields)+len(covered))
 	for place, c := range covered {
 		n := count[place]
 		if c.coverage == sealedEven || c.coverage == sealedIf && n > 0 {
@@ -183,18 +191,16 @@ func (h *Header) signedNames() []string {
 	return names
 }
 
-// hashInput appends the fields of h= in relaxed form, each with its CRLF.
+// hashInto hashes the fields of h= in relaxed form, each with its CRLF.
 //
 // RFC 6376 §5.4.2: of several fields with one name the lowest is taken first,
 // and a name with no field left adds nothing.
-func (h *Header) hashInput(dst []byte) []byte {
+func (h *Header) hashInto(sum hash.Hash) {
 	for place := range covered {
 		for _, f := range slices.Backward(h.fields) {
 			if f.place == place {
-				dst = append(dst, f.canonical...)
-				dst = append(dst, "\r\n"...)
+				_, _ = sum.Write(h.text[f.start:f.end]) // a hash never fails
 			}
 		}
 	}
-	return dst
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
@@ -49,50 +50,55 @@ func Sign(h *Header, bodyHash [sha256.Size]byte, domain dnsrecord.Name, key Key,
 		return "", ErrNoFrom
 	}
 	f := newFolder()
-	f.tags(h.signedNames(), bodyHash, domain, key, opt)
+	f.tags(h.signedNames(make([]string, 0, fewNames)), bodyHash, domain, key, opt)
 
 	// RFC 6376 §3.7: the fields of h=, then this field with an empty b= and no CRLF.
-	input := h.hashInput(make([]byte, 0, h.size+len("\r\n")*len(h.fields)+len(SignatureField)+len(f.text)))
-	input = canonicalField(input, SignatureField, f.text)
-	digest := sha256.Sum256(input)
+	sum := sha256.New()
+	h.hashInto(sum)
+	own := canonicalField(h.text, SignatureField, f.text.String())
+	_, _ = sum.Write(own[len(h.text):]) // a hash never fails
+	digest := sum.Sum(nil)
 
 	// RFC 8463 §3: Ed25519 signs the SHA-256 digest as its message, so no hash is named to it.
 	hash := crypto.SHA256
 	if key.Algorithm == dkim.Ed25519 {
 		hash = crypto.Hash(0)
 	}
-	signature, err := key.Signer.Sign(rand.Reader, digest[:], hash)
+	signature, err := key.Signer.Sign(rand.Reader, digest, hash)
 	if err != nil {
 		return "", fmt.Errorf("selector %s of %s: %w", key.Selector, domain, err)
 	}
 	f.signature(signature)
-	return string(f.text), nil
+	return f.text.String(), nil
 }
+
+// fewNames is room for the h= of most messages.
+const fewNames = 48
 
 // tags writes the tags of a signature up to an empty b=.
 func (f *folder) tags(names []string, bodyHash [sha256.Size]byte, domain dnsrecord.Name, key Key, opt Options) {
 	f.tag("v=1;")
-	f.tag("a=" + key.Algorithm.SignatureName() + ";")
+	f.tag("a=", key.Algorithm.SignatureName(), ";")
 	f.tag("c=relaxed/relaxed;")
-	f.tag("d=" + domain.String() + ";")
-	f.tag("s=" + key.Selector + ";")
-	f.tag("i=@" + domain.String() + ";")
-	f.tag("t=" + strconv.FormatInt(opt.Now.Unix(), 10) + ";")
+	f.tag("d=", domain.String(), ";")
+	f.tag("s=", key.Selector, ";")
+	f.tag("i=@", domain.String(), ";")
+	f.tag("t=", strconv.FormatInt(opt.Now.Unix(), 10), ";")
 	if opt.Expiry > 0 {
-		f.tag("x=" + strconv.FormatInt(opt.Now.Add(opt.Expiry).Unix(), 10) + ";")
+		f.tag("x=", strconv.FormatInt(opt.Now.Add(opt.Expiry).Unix(), 10), ";")
 	}
 	for i, name := range names {
-		text := name + ":"
+		end := ":"
 		if i == len(names)-1 {
-			text = name + ";"
+			end = ";"
 		}
 		if i == 0 {
-			f.tag("h=" + text)
+			f.tag("h=", name, end)
 		} else {
-			f.word(text)
+			f.word(name, end)
 		}
 	}
-	f.tag("bh=" + base64.StdEncoding.EncodeToString(bodyHash[:]) + ";")
+	f.tag("bh=", base64.StdEncoding.EncodeToString(bodyHash[:]), ";")
 	f.tag("b=")
 }
 
@@ -118,7 +124,7 @@ const (
 
 // folder writes the value of a field in lines of at most maxColumn columns.
 type folder struct {
-	text   []byte
+	text   strings.Builder
 	column int
 }
 
@@ -126,37 +132,49 @@ type folder struct {
 const roomy = 1 << 10
 
 func newFolder() *folder {
-	return &folder{text: make([]byte, 0, roomy), column: len(SignatureField) + len(": ")}
+	f := &folder{column: len(SignatureField) + len(": ")}
+	f.text.Grow(roomy)
+	return f
 }
 
 func (f *folder) left() int { return maxColumn - f.column }
 
 func (f *folder) append(text string) {
-	f.text = append(f.text, text...)
+	f.text.WriteString(text)
 	f.column += len(text)
 }
 
 func (f *folder) fold() {
-	f.text = append(f.text, "\r\n\t"...)
+	f.text.WriteString("\r\n\t")
 	f.column = tabColumn
 }
 
 // tag appends a tag after a space or a fold.
-func (f *folder) tag(text string) {
+func (f *folder) tag(parts ...string) {
 	switch {
-	case len(f.text) == 0:
-	case f.left() > len(text):
+	case f.text.Len() == 0:
+	case f.left() > length(parts):
 		f.append(" ")
 	default:
 		f.fold()
 	}
-	f.append(text)
+	f.word(parts...)
 }
 
 // word appends a part of a tag's value, after a fold where the line is full.
-func (f *folder) word(text string) {
-	if f.left() < len(text) {
+func (f *folder) word(parts ...string) {
+	if f.left() < length(parts) && f.column > tabColumn {
 		f.fold()
 	}
-	f.append(text)
+	for _, p := range parts {
+		f.append(p)
+	}
+}
+
+func length(parts []string) int {
+	n := 0
+	for _, p := range parts {
+		n += len(p)
+	}
+	return n
 }

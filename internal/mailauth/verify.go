@@ -154,7 +154,7 @@ func (j *Judgement) hashInput(s *examined) []byte {
 // appendIn appends the field in a form, without its final CRLF.
 func (f rawField) appendIn(form form, dst []byte) []byte {
 	if form == relaxed {
-		return canonicalField(dst, strings.TrimRight(f.name, " \t"), []byte(f.value))
+		return canonicalField(dst, strings.TrimRight(f.name, " \t"), f.value)
 	}
 	dst = append(append(dst, f.name...), ':')
 	return append(dst, f.value...)

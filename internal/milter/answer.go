@@ -41,12 +41,12 @@ func (c *session) answer(v verdict) error {
 // Lines end with LF alone: Postfix and Sendmail write the CRs. The MTA writes a
 // space after the colon unless SMFIP_HDR_LEADSPC says that we do.
 func (c *session) appendEdit(dst []byte, e edit) []byte {
-	value := strings.ReplaceAll(e.value, "\r\n", "\n")
-	if value != "" && c.protocol&headerLeadSpace != 0 {
-		value = " " + value
+	space := ""
+	if e.value != "" && c.protocol&headerLeadSpace != 0 {
+		space = " "
 	}
 	index := string(binary.BigEndian.AppendUint32(nil, e.index))
-	return appendPacket(dst, e.code, index, e.name, "\x00", value, "\x00")
+	return appendPacket(dst, e.code, index, e.name, "\x00", space, strings.ReplaceAll(e.value, "\r\n", "\n"), "\x00")
 }
 
 // send writes answers at once.

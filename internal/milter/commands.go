@@ -104,10 +104,13 @@ func parseHeader(data []byte) (name string, value []byte, err error) {
 const maxMacros = 16 << 10
 
 // asked are the macros that somebody asks for. No other is kept.
-var asked = []string{"i", "j", "auth_authen"}
+var asked = [...]string{"i", "j", "auth_authen"}
 
-// macros are the values that the MTA sent ahead of commands, by command and name.
-type macros map[command]map[string]string
+// macros are the values that the MTA sent ahead of commands, by command.
+type macros map[command]macroValues
+
+// macroValues are in the order of asked.
+type macroValues [len(asked)]string
 
 // set takes SMFIC_MACRO: the command they belong to, then name NUL value NUL
 // and so on. They replace those of an earlier command of the kind.
@@ -122,25 +125,23 @@ func (m macros) set(data []byte) error {
 	if !isStage(stage) {
 		return nil // Of a command that we do not know: not ours to keep.
 	}
-	delete(m, stage)
+	var values macroValues
 	for len(rest) > 0 {
 		var name, value []byte
 		name, rest, _ = bytes.Cut(rest, []byte{0})
 		value, rest, _ = bytes.Cut(rest, []byte{0})
 		// Long names may come with or without braces.
 		name = bytes.TrimSuffix(bytes.TrimPrefix(name, []byte("{")), []byte("}"))
-		i := slices.IndexFunc(asked, func(a string) bool { return a == string(name) })
+		i := slices.IndexFunc(asked[:], func(a string) bool { return a == string(name) })
 		if i < 0 {
 			continue
 		}
 		if len(value) > maxWord {
 			return fmt.Errorf("%w: macro %s of %d octets", errMalformed, asked[i], len(value))
 		}
-		if m[stage] == nil {
-			m[stage] = map[string]string{}
-		}
-		m[stage][asked[i]] = string(value)
+		values[i] = string(value)
 	}
+	m[stage] = values
 	return nil
 }
 
@@ -162,10 +163,11 @@ func (m macros) endMessage() {
 	}
 }
 
-// get finds a macro at the stages given, the first that has it.
+// get finds one of the macros that are asked for at the stages given, the first that has it.
 func (m macros) get(name string, stages ...command) string {
+	i := slices.Index(asked[:], name)
 	for _, stage := range stages {
-		if value := m[stage][name]; value != "" {
+		if value := m[stage][i]; value != "" {
 			return value
 		}
 	}

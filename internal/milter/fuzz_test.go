@@ -96,8 +96,8 @@ func FuzzCommands(f *testing.F) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		for stage, values := range m {
-			if !isStage(stage) || len(values) > len(asked) {
+		for stage := range m {
+			if !isStage(stage) {
 				t.Errorf("macros kept: %v", m)
 			}
 		}

@@ -117,21 +117,21 @@ func (s *signer) finish(ctx context.Context, m *outgoing) (signed, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Deadline)
 	defer cancel()
-	done := make(chan signed, 1)
-	failed := make(chan error, 1)
+	type result struct {
+		signed signed
+		err    error
+	}
+	done := make(chan result, 1)
 	go func() {
 		r, err := s.sign(ctx, m)
-		if err != nil {
-			failed <- err
-			return
-		}
-		done <- r
+		done <- result{r, err}
 	}()
 	select {
 	case r := <-done:
-		return r, nil
-	case err := <-failed:
-		return s.failure(m.decision.Entry, err)
+		if r.err != nil {
+			return s.failure(m.decision.Entry, r.err)
+		}
+		return r.signed, nil
 	case <-ctx.Done():
 		return s.failure(m.decision.Entry, errDeadline)
 	}
@@ -196,9 +196,10 @@ func (s *signer) failure(e *Entry, err error) (signed, error) {
 func (s *signer) record(ctx context.Context, queueID string, r signed, err error, duration time.Duration) {
 	d := r.decision
 	s.cfg.Metrics.message(d, r.flaws)
-	attrs := []any{"queue_id", queueID, "action", string(d.Action), "reason", string(d.Reason)}
+	attrs := append(make([]slog.Attr, 0, 8),
+		slog.String("queue_id", queueID), slog.String("action", string(d.Action)), slog.String("reason", string(d.Reason)))
 	if d.Entry != nil {
-		attrs = append(attrs, "domain", d.Entry.Domain.Domain.String())
+		attrs = append(attrs, slog.String("domain", d.Entry.Domain.Domain.String()))
 	}
 	if d.Action == Sign {
 		s.cfg.Metrics.latency.Observe(duration.Seconds())
@@ -206,17 +207,17 @@ func (s *signer) record(ctx context.Context, queueID string, r signed, err error
 		for i, k := range d.Entry.keys {
 			selectors[i] = k.Selector
 		}
-		attrs = append(attrs, "selectors", selectors)
+		attrs = append(attrs, slog.Any("selectors", selectors))
 		if r.flaws != 0 {
-			attrs = append(attrs, "flaws", r.flaws.Names())
+			attrs = append(attrs, slog.Any("flaws", r.flaws.Names()))
 		}
 	}
 	if err != nil {
-		attrs = append(attrs, "error", err.Error())
+		attrs = append(attrs, slog.String("error", err.Error()))
 	}
 	level := slog.LevelInfo
 	if err != nil || d.Unsigned || d.Reason == ReasonNoTree || d.Reason == ReasonUnread || d.Reason == ReasonNoKey {
 		level = slog.LevelError
 	}
-	s.cfg.Log.Log(ctx, level, "message", attrs...)
+	s.cfg.Log.LogAttrs(ctx, level, "message", attrs...)
 }

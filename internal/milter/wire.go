@@ -76,7 +76,7 @@ type packet struct {
 
 // packetReader reads packets from one connection. It keeps little between them:
 // long fields are read into memory that grows as they arrive, and bodies pass
-// through a window that is lent, or where none is left through the small buffer.
+// through a window that is lent, or where they are short or none is left through the small buffer.
 type packetReader struct {
 	r       *bufio.Reader
 	windows *windows
@@ -118,7 +118,9 @@ func (p *packetReader) next() (packet, error) {
 		return packet{}, err
 	}
 	if p.left = length; length > smallBuffer && (p.code == cmdBody || p.code == cmdEnd) {
-		p.window = p.windows.lend()
+		if length-p.r.Buffered() > smallBuffer { // Otherwise it takes one more read all the same.
+			p.window = p.windows.lend()
+		}
 		return p.piece()
 	}
 	return p.whole()

@@ -169,7 +169,7 @@ func TestHeaderFieldsAreRead(t *testing.T) {
 
 func TestMacrosAreKeptByStage(t *testing.T) {
 	m := macros{}
-	for _, data := range []string{"Cj\x00mx\x00", "Mi\x00Q1\x00{auth_authen}\x00alice\x00", "Mi\x00Q2\x00", "Ei\x00Q3\x00", "Xi\x00Q9\x00", "Hodd\x00"} {
+	for _, data := range []string{"Cj\x00mx\x00", "Mi\x00Q1\x00{auth_authen}\x00alice\x00", "Mi\x00Q2\x00", "Ei\x00Q3\x00", "Xi\x00Q9\x00", "Hodd\x00", "Hj"} {
 		if err := m.set([]byte(data)); err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +180,7 @@ func TestMacrosAreKeptByStage(t *testing.T) {
 	if got := m.get("i", cmdEnd, cmdMail); got != "Q3" {
 		t.Errorf("queue id %q", got)
 	}
-	if got := m.get("odd", cmdHelo); got != "" {
+	if got := m.get("j", cmdHelo); got != "" {
 		t.Errorf("a macro without value: %q", got)
 	}
 	if err := m.set(nil); !errors.Is(err, errMalformed) {
