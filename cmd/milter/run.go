@@ -63,6 +63,7 @@ func (o *options) run(ctx context.Context, s settings, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	giveBackStart()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		if o.watches() {
