@@ -69,7 +69,7 @@ type Key struct {
 	Signs        bool      // the signing Secret holds it
 	SigningSince time.Time // when it began to
 	RetiredAt    time.Time // when it was read live that signers hold it no more; zero again once it was noted that it came back
-	HeldBy       string    // a pod that still shows it, where pods are asked; then RetiredAt is not noted, or forgotten again
+	HeldBy       string    // who else holds it or does not tell, in words (pod b still holds m1); then RetiredAt is not noted, or forgotten again
 	RevokedAt    time.Time // when its record was emptied
 	RemovedAt    time.Time // when its record was gone
 }

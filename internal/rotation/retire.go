@@ -62,7 +62,7 @@ func Retire(k Key, l Lifetimes, now time.Time) Retirement {
 		{k.Unsure != "", k.Unsure}, // invariant 7
 		{k.Signs, "another key to sign: the signing Secret holds it"}, // invariant 2
 		{k.Adopted && !k.Revoked, "a person's word that nobody else signs with it: its record was there before (revoked: true)"},
-		{k.HeldBy != "" && !k.Revoked, k.HeldBy + ", which still signs with it"},
+		{k.HeldBy != "" && !k.Revoked, "signers to drop it: " + k.HeldBy},
 		{k.Conflict && k.reached() < Remove, "a person to resolve the conflict at its record"},
 	} {
 		if hold.holds {

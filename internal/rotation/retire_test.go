@@ -24,7 +24,7 @@ func removed(k *Key)  { k.RemovedAt = day.Add(-time.Minute) }
 func longAgo(k *Key)  { k.RetiredAt = day.Add(-20 * days) }
 func unnoted(k *Key)  { k.RetiredAt = time.Time{} }
 func unread(k *Key)   { k.Unsure = "the signing Secret, which cannot be read" }
-func heldByB(k *Key)  { k.HeldBy = "pod b" }
+func heldByB(k *Key)  { k.HeldBy = "pod b still holds a" }
 func inSecret(k *Key) { k.Signs = true }
 
 func TestRetire(t *testing.T) {
@@ -40,7 +40,7 @@ func TestRetire(t *testing.T) {
 		"then it is emptied":                                    {key("a", retires, longAgo), lives, "Empty"},
 		"a key that signs keeps its record":                     {key("a", retires, longAgo, inSecret), lives, "Keep, waiting for another key to sign: the signing Secret holds it"},
 		"also while nobody noted that signers dropped it":       {key("a", retires, unnoted), lives, "Keep, waiting for the note that signers hold it no more"},
-		"also while a signer still holds it":                    {key("a", retires, longAgo, heldByB), lives, "Keep, waiting for pod b, which still signs with it"},
+		"also while a signer still holds it":                    {key("a", retires, longAgo, heldByB), lives, "Keep, waiting for signers to drop it: pod b still holds a"},
 		"also while something cannot be read":                   {key("a", retires, longAgo, unread), lives, "Keep, waiting for the signing Secret, which cannot be read"},
 		"also while our clock is in doubt":                      {key("a", retires, longAgo), inDoubt, "Keep, waiting for our clock and the API server's to agree"},
 		"an adopted key keeps its record":                       {key("a", retires, longAgo, adopted), lives, "Keep, waiting for a person's word that nobody else signs with it: its record was there before (revoked: true)"},

@@ -253,6 +253,9 @@ func TestAKeyIsHeldByDoubtfulClocksAndByPodsThatStillSign(t *testing.T) {
 	fresh := b.awaitSigner(d, old)
 	b.awaitCondition(old, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonWaitingForSigners)
 	b.says(old, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonWaitingForSigners, "pod mta-0 still holds "+old.Spec.Selector)
+	if want := "signers to drop it: pod mta-0 still holds " + old.Spec.Selector; old.Status.WaitingFor != want {
+		t.Errorf("it waits for %q, not %q", old.Status.WaitingFor, want)
+	}
 	b.await(d, "the pod's name", func() bool {
 		return strings.Contains(d.Status.Rotation.WaitingFor, "pod mta-0 still holds "+old.Spec.Selector)
 	})
