@@ -186,6 +186,6 @@ func describe(t *testing.T, c client.Client, o client.Object, versions map[strin
 	case *corev1.Secret:
 		content = fmt.Sprint(slices.Sorted(maps.Keys(o.Data)))
 	}
-	return fmt.Sprintf("%s: changed %t, generation %d, made %t, uid %t, deleting %t, finalizers %v, labels %v, %s", kind, changed, o.GetGeneration(),
+	return fmt.Sprintf("%s %s/%s: changed %t, generation %d, made %t, uid %t, deleting %t, finalizers %v, labels %v, %s", kind, o.GetNamespace(), o.GetName(), changed, o.GetGeneration(),
 		!made.IsZero(), o.GetUID() != "", o.GetDeletionTimestamp() != nil, o.GetFinalizers(), o.GetLabels(), content)
 }

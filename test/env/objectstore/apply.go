@@ -81,6 +81,8 @@ func (s *Store) apply(k *kind, name types.NamespacedName, live client.Object, wa
 		return apierrors.NewBadRequest(err.Error())
 	}
 	o := after.(client.Object)
+	o.SetNamespace(name.Namespace)
+	o.SetName(name.Name)
 	o.GetObjectKind().SetGroupVersionKind(typeOf(live))
 	if live != nil {
 		o = keepStatus(live, o)
