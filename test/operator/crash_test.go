@@ -29,14 +29,11 @@ import (
 // maxCuts bounds the search for the end of a bring-up.
 const maxCuts = 200
 
-// cuts are the writes to cut after: each one, or a sample where the race detector makes a run of them all too long.
+// cuts are the writes to cut after, a sample: to start a manager for each of them takes minutes. test/crash cuts after each
+// one, and after those of every other step in the life of a key.
 func cuts(writes int) []int {
-	every := 1
-	if testing.Short() {
-		every = 8
-	}
 	var at []int
-	for n := 1; n <= min(writes, maxCuts); n += every {
+	for n := 1; n <= min(writes, maxCuts); n += 8 {
 		at = append(at, n)
 	}
 	return at
