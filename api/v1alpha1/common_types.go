@@ -231,6 +231,12 @@ type RecordStatus struct {
 	// +optional
 	StateChangedTime *metav1.Time `json:"stateChangedTime,omitempty"`
 
+	// Why it is not seen, in a word, where more is known than that it is waited for: SplitHorizon, WildcardAnswers.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+
 	// What is wrong or awaited, and what to do.
 	//
 	// +optional

@@ -41,8 +41,8 @@ const (
 	// has every wanted record.
 	//
 	// Reasons: RecordsPublished, NotRequested, Publishing, RecordConflict,
-	// RecordDrifted, OwnerConflict, InvalidRecord, RemovalHeld, WriteRefused,
-	// Throttled, AwaitingSigning, PasteRecords, ProviderNotReady, Suspended.
+	// AliasNotAllowed, RecordDrifted, OwnerConflict, InvalidRecord, RemovalHeld,
+	// WriteRefused, Throttled, AwaitingSigning, PasteRecords, ProviderNotReady, Suspended.
 	ConditionRecordsPublished = "RecordsPublished"
 
 	// ConditionRecordsVerified (MailDomain, DKIMKey; normal-true): the
@@ -51,7 +51,7 @@ const (
 	// Reasons: RecordsVerified, NotRequested, VerificationDisabled,
 	// WaitingForPublication, WaitingForVerification, WaitingForCaches,
 	// ServerUnreachable, ServerLacksRecord, SplitHorizon, WildcardAnswers,
-	// AliasNotAllowed, AwaitingSigning.
+	// AwaitingSigning.
 	ConditionRecordsVerified = "RecordsVerified"
 
 	// ConditionProviderReady (MailDomain, DKIMKey; normal-true): the provider
@@ -75,7 +75,7 @@ const (
 	// Reasons: DomainClaimed, InvalidDomain, InvalidSchedule, InvalidAnnotation,
 	// ProviderNotFound,
 	// ProviderNotGranted, InvalidCredentials, InvalidConfiguration, ZoneNotFound,
-	// RecordConflict, OwnerConflict, RemovalHeld, KeySecretInvalid,
+	// RecordConflict, AliasNotAllowed, SplitHorizon, OwnerConflict, RemovalHeld, KeySecretInvalid,
 	// KeySecretNotAdopted, KeySecretMismatch, SecretNotOurs, SelectorInUse,
 	// SigningSecretTooLarge, PasteRecords, ClockSkew, ProviderGone.
 	ConditionStalled = "Stalled"

@@ -150,6 +150,12 @@ type DKIMKeyStatus struct {
 	// +kubebuilder:validation:MaxLength=255
 	RecordName string `json:"recordName,omitempty"`
 
+	// Where the record itself stands, if a CNAME or DNAME leads there from recordName.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=255
+	TargetName string `json:"targetName,omitempty"`
+
 	// The text that shall stand there. With a manual provider this is what to paste.
 	//
 	// +optional
@@ -171,6 +177,12 @@ type DKIMKeyStatus struct {
 	//
 	// +optional
 	RecordStateChangedTime *metav1.Time `json:"recordStateChangedTime,omitempty"`
+
+	// Why the record is not seen, in a word, where more is known than that it is waited for: SplitHorizon, WildcardAnswers.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	RecordReason string `json:"recordReason,omitempty"`
 
 	// What is wrong with the record or awaited, and what to do.
 	//

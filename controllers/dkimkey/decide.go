@@ -105,14 +105,19 @@ func (d *decision) publication(seen observation, now time.Time, suspended bool) 
 	if seen.record == "" || seen.want.Value == "" {
 		return
 	}
-	before := recordStatus(seen.key.Status)
+	before := seen.before()
 	if !seen.hasPlace {
 		return
 	}
 	known := evidence.Since(before, evidence.Of(seen.outcome, seen.place.Manual, seen.verdict, seen.looked), seen.outcome)
+	known = evidence.Explain(before, known, seen.verdict, seen.place.Zone, seen.answeredAt)
 	after := desired.Progress(before, seen.want, known, now)
 	d.status.Zone, d.status.MarkerGeneration = place.Known(seen.place, seen.failure), max(d.status.MarkerGeneration, seen.generation)
 	setRecord(&d.status, after)
+	d.status.TargetName = ""
+	if seen.place.Name != seen.record {
+		d.status.TargetName = string(seen.place.Name)
+	}
 
 	persisted := before != nil && before.Value == after.Value
 	d.recheck = before != nil && before.State != v1alpha1.RecordDrifted && after.State == v1alpha1.RecordDrifted
@@ -230,11 +235,11 @@ func recordStatus(s v1alpha1.DKIMKeyStatus) *v1alpha1.RecordStatus {
 	}
 	return &v1alpha1.RecordStatus{
 		Name: s.RecordName, Purpose: v1alpha1.PurposeDKIM, Value: s.RecordValue, PublishedValue: s.PublishedValue,
-		State: s.RecordState, StateChangedTime: s.RecordStateChangedTime, Message: s.RecordMessage,
+		State: s.RecordState, StateChangedTime: s.RecordStateChangedTime, Reason: s.RecordReason, Message: s.RecordMessage,
 	}
 }
 
 func setRecord(s *v1alpha1.DKIMKeyStatus, r v1alpha1.RecordStatus) {
 	s.RecordName, s.RecordValue, s.PublishedValue = r.Name, r.Value, r.PublishedValue
-	s.RecordState, s.RecordStateChangedTime, s.RecordMessage = r.State, r.StateChangedTime, r.Message
+	s.RecordState, s.RecordStateChangedTime, s.RecordReason, s.RecordMessage = r.State, r.StateChangedTime, r.Reason, r.Message
 }

@@ -43,7 +43,7 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 	if err := r.releaseSecret(ctx, seen.key, remove && !brought); err != nil {
 		return ctrl.Result{}, err
 	}
-	if err := r.Claims.Release(ctx, seen.record, holderOf(seen.key)); err != nil {
+	if err := r.release(ctx, seen); err != nil {
 		return ctrl.Result{}, err
 	}
 	r.Queue.Forget(owner(seen.key))

@@ -157,13 +157,15 @@ func (r *Reconciler) observeKeyPair(ctx context.Context, seen *observation) erro
 
 // observePlace finds out whether, where and with what success the record may be published.
 func (r *Reconciler) observePlace(ctx context.Context, seen *observation) error {
-	known, _ := dnsrecord.ParseName(seen.key.Status.Zone)
-	found, finding, err := r.Places.Find(ctx, seen.key.Spec.ProviderRef, seen.key.Namespace, seen.domain, seen.record, known)
+	found, finding, err := r.Places.Find(ctx, place.Wanted{
+		Ref: seen.key.Spec.ProviderRef, Namespace: seen.key.Namespace, Domain: seen.domain, Name: seen.record,
+		Known: r.known(seen), Follow: true,
+	})
 	if err != nil {
 		return err
 	}
 	if finding == nil {
-		finding, err = r.claimed(ctx, seen)
+		finding, err = r.claimed(ctx, seen, found.Name)
 	}
 	if finding != nil {
 		seen.findings = append(seen.findings, *finding)
@@ -177,7 +179,7 @@ func (r *Reconciler) observePlace(ctx context.Context, seen *observation) error 
 
 // claimed makes sure that nobody else publishes for the domain. A key of a MailDomain stands under that one's claim; a
 // key that stands alone claims the name of its record, where the domain is not another namespace's.
-func (r *Reconciler) claimed(ctx context.Context, seen *observation) (*readiness.Finding, error) {
+func (r *Reconciler) claimed(ctx context.Context, seen *observation, at dnsrecord.Name) (*readiness.Finding, error) {
 	name, asks := seen.record, holderOf(seen.key)
 	if seen.holder != nil {
 		name, asks = seen.domain, claim.Holder{
@@ -190,7 +192,7 @@ func (r *Reconciler) claimed(ctx context.Context, seen *observation) (*readiness
 	if err != nil || by != asks {
 		return elsewhere(name, by), err
 	}
-	return nil, nil //nolint:nilnil // no finding is a good answer
+	return r.claimTarget(ctx, seen, at)
 }
 
 // elsewhere tells of the holder only what another tenant may know.
@@ -208,9 +210,9 @@ func (r *Reconciler) look(seen *observation) {
 		return
 	}
 	result, ok := r.Queue.Result(owner(seen.key))
-	outcome, answered := evidence.Answer(seen.submission(), result, ok)[dnsplan.Key{Name: seen.want.Name, Type: seen.want.Type}]
+	outcome, answered := evidence.Answer(seen.submission(), result, ok)[dnsplan.Key{Name: seen.place.Name, Type: seen.want.Type}]
 	switch {
-	case !answered || !seen.removes() && evidence.Outdated(recordStatus(seen.key.Status), result.Time):
+	case !answered || !seen.removes() && evidence.Outdated(seen.before(), result.Time):
 	case verbatim(*seen, outcome):
 		seen.want.Value = outcome.Found[0] // which has not been asked for yet
 	default:
@@ -266,12 +268,13 @@ func (o observation) removes() bool { return o.retirement.Stage >= rotation.Remo
 
 // submission is what the key asks of the queue.
 func (o observation) submission() dnsprovider.Submission {
-	before := recordStatus(o.key.Status)
+	before := o.before()
 	adoption := dnsplan.Never // selectors are never overwritten
 	if adopted(o.key) {
 		adoption = dnsplan.Identical // a key that signs already brings its record along
 	}
 	wish := evidence.Wish(o.want, before, o.place.TTL, adoption)
+	wish.Name = o.place.Name
 	if wish.Value == "" { // exactly ours goes, also what was asked for and not seen there yet
 		wish.Ours = append(wish.Ours, o.key.Status.RecordValue)
 	}

@@ -181,7 +181,7 @@ func (d *decision) removal(seen observation, now time.Time) {
 		return // the wait that follows would be wrong
 	}
 	s.RemovedTime = stamp(now)
-	s.RecordValue, s.PublishedValue, s.RecordState, s.RecordMessage, s.RecordStateChangedTime = "", "", "", "", nil
+	s.RecordValue, s.PublishedValue, s.RecordState, s.RecordReason, s.RecordMessage, s.RecordStateChangedTime = "", "", "", "", "", nil
 	d.forget = true
 }
 

@@ -92,9 +92,15 @@ func (r *Reconciler) observe(ctx context.Context, domain *v1alpha1.MailDomain, n
 // observePlace finds the provider and the zone, and then claims the domain: whoever may not publish does not hold it.
 func (r *Reconciler) observePlace(ctx context.Context, seen *observation, _ time.Time) error {
 	known, _ := dnsrecord.ParseName(seen.domain.Status.Zone)
-	found, finding, err := r.Places.Find(ctx, seen.domain.Spec.ProviderRef, seen.domain.Namespace, seen.name, seen.name, known)
+	found, finding, err := r.Places.Find(ctx, place.Wanted{
+		Ref: seen.domain.Spec.ProviderRef, Namespace: seen.domain.Namespace, Domain: seen.name, Name: seen.name,
+		Known: place.Spot{Name: seen.name, Zone: known},
+	})
 	if err != nil {
 		return err
+	}
+	if finding != nil && finding.Reason == v1alpha1.ReasonZoneNotFound && !writesItself(seen.domain) {
+		finding = nil
 	}
 	mine := holderOf(seen.domain)
 	if finding != nil {
@@ -114,6 +120,12 @@ func (r *Reconciler) observePlace(ctx context.Context, seen *observation, _ time
 	seen.place, seen.hasPlace, seen.claimed = found, true, true
 	seen.used = r.Claims.Used(seen.name)
 	return nil
+}
+
+// writesItself tells whether the domain has records beside those of its keys, which find their zones themselves: where
+// selectors are aliases into another zone, the domain's own may be somebody else's to write.
+func writesItself(d *v1alpha1.MailDomain) bool {
+	return d.Spec.SPF != nil || d.Spec.DMARC != nil || d.Spec.Parked != nil || len(removals(d, "")) > 0
 }
 
 // claimedBy names the holder only within the namespace: what other tenants have is not this one's to know.

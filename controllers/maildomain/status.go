@@ -52,6 +52,7 @@ func recordAfter(seen observation, record desired.Record, last *v1alpha1.RecordS
 	outcome := seen.outcome(record)
 	verdict, looked := seen.verdicts[evidence.Target(record)]
 	known := evidence.Since(last, evidence.Of(outcome, seen.place.Manual, verdict, looked), outcome)
+	known = evidence.Explain(last, known, verdict, seen.place.Zone, seen.answeredAt)
 	return desired.Progress(last, record, known, now)
 }
 
@@ -154,7 +155,7 @@ func keyRecords(keys []v1alpha1.DKIMKey) []v1alpha1.RecordStatus {
 		}
 		records = append(records, v1alpha1.RecordStatus{
 			Name: k.Status.RecordName, Purpose: v1alpha1.PurposeDKIM, Value: k.Status.RecordValue,
-			State: k.Status.RecordState, StateChangedTime: k.Status.RecordStateChangedTime, Message: k.Status.RecordMessage,
+			State: k.Status.RecordState, StateChangedTime: k.Status.RecordStateChangedTime, Reason: k.Status.RecordReason, Message: k.Status.RecordMessage,
 		})
 	}
 	return records

@@ -43,6 +43,8 @@ type Seen struct {
 	Repaired bool
 	// Replaced is a foreign text that the provider held before the record was adopted.
 	Replaced string
+	// Reason is why the world lacks it, where that is known; one of the API's reasons.
+	Reason string
 	// Message says what is wrong or awaited, for people; stable in wording.
 	Message string
 }
@@ -68,6 +70,9 @@ func Progress(before *v1alpha1.RecordStatus, want Record, seen Seen, now time.Ti
 	after.State, after.Message = nextState(after.State, want, seen)
 	if after.State == v1alpha1.RecordConflict && seen.Provider == NotAsked {
 		after.Message = before.Message // what the provider said holds until it says something else
+	}
+	if after.State == v1alpha1.RecordPublished {
+		after.Reason = seen.Reason
 	}
 	if seen.Replaced != "" {
 		after.ReplacedValue = readiness.Cut(seen.Replaced, v1alpha1.MaxRecordValueLength)

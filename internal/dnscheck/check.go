@@ -114,6 +114,8 @@ type ServerAnswer struct {
 	State State
 	// Detail is a stable phrase that follows the server's name: "answers without it".
 	Detail string
+	// Wildcard is the one that the answer comes from; "" if none.
+	Wildcard dnsrecord.Name
 	// Excused servers could not be asked for an hour and block no longer.
 	Excused bool
 }
@@ -124,6 +126,9 @@ type Verdict struct {
 	State State
 	// Zone is the apex of the zone that the name is in; "" while unknown.
 	Zone dnsrecord.Name
+	// Path is where the name leads: to itself, or along aliases. Zero while it is not
+	// known, because servers disagree or cannot be asked.
+	Path Trace
 	// FirstVerified is when this process first saw the target Verified.
 	FirstVerified time.Time
 	// VerifiedSince is when the first sweep of those ended that found no server

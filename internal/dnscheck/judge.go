@@ -44,6 +44,7 @@ type finding struct {
 	servers []ServerAnswer
 	message string
 	notes   []string
+	path    Trace // zero if servers disagree or cannot be asked
 	highest fact
 	ttl     uint32 // the highest of any value at the name
 }
@@ -53,6 +54,9 @@ func judge(t Target, s survey, p patience) finding {
 	f := finding{state: Verified}
 	if len(s.nodes) > 0 {
 		f.zone = s.nodes[0].zone
+	}
+	if t, _, ok := s.trace(); ok {
+		f.path = t
 	}
 	var blocks, excused []string
 	for _, n := range s.nodes {
@@ -102,7 +106,7 @@ func (f *finding) undelegated(t Target, n node, blocks *[]string) {
 func (s survey) judgeNode(t Target, n node, f *finding) []ServerAnswer {
 	var out []ServerAnswer
 	for _, a := range n.answers {
-		sa := ServerAnswer{Server: a.server, Asked: n.name}
+		sa := ServerAnswer{Server: a.server, Asked: n.name, Wildcard: a.wildcard}
 		sa.State, sa.Detail = s.judgeAnswer(t, n.name, a)
 		for _, fact := range a.facts {
 			f.highest = higher(f.highest, fact)

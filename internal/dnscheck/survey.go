@@ -21,6 +21,15 @@ const (
 	maxAliases  = 8 // names that a survey follows aliases to
 )
 
+// effort is how closely a survey looks.
+type effort int
+
+const (
+	sampling effort = iota // one server, and zones as they are remembered
+	tracing                // one server, zones found anew, wildcards told apart
+	sweeping               // the same of every server
+)
+
 // surveyor asks the servers. It has no memory but the resolver's cache.
 type surveyor struct {
 	resolver   *resolver
@@ -30,15 +39,15 @@ type surveyor struct {
 // sweep asks every address of every server for a target's name, and for every
 // name that an alias leads to.
 func (s *surveyor) sweep(ctx context.Context, t Target, p Policy) (survey, error) {
-	return s.survey(ctx, t, p, true)
+	return s.survey(ctx, t, p, sweeping)
 }
 
 // sample asks one server at random for each of the names.
 func (s *surveyor) sample(ctx context.Context, t Target, p Policy) (survey, error) {
-	return s.survey(ctx, t, p, false)
+	return s.survey(ctx, t, p, sampling)
 }
 
-func (s *surveyor) survey(ctx context.Context, t Target, p Policy, full bool) (survey, error) {
+func (s *surveyor) survey(ctx context.Context, t Target, p Policy, how effort) (survey, error) {
 	w := s.resolver.walk()
 	var out survey
 	if t.Type != dnsrecord.TXT {
@@ -49,7 +58,7 @@ func (s *surveyor) survey(ctx context.Context, t Target, p Policy, full bool) (s
 	for len(next) > 0 && len(out.nodes) <= maxAliases {
 		name := next[0]
 		next = next[1:]
-		n, err := s.node(ctx, w, name, p, full)
+		n, err := s.node(ctx, w, name, p, how)
 		if err != nil {
 			return survey{}, err
 		}
@@ -66,7 +75,7 @@ func (s *surveyor) survey(ctx context.Context, t Target, p Policy, full bool) (s
 
 // node asks for one name. An error is the end of the survey; what is wrong
 // with a zone or a server is part of the node.
-func (s *surveyor) node(ctx context.Context, w walk, name dnsrecord.Name, p Policy, full bool) (node, error) {
+func (s *surveyor) node(ctx context.Context, w walk, name dnsrecord.Name, p Policy, how effort) (node, error) {
 	n := node{name: name}
 	ask := s.askAuthority
 	var servers []Server
@@ -77,7 +86,7 @@ func (s *surveyor) node(ctx context.Context, w walk, name dnsrecord.Name, p Poli
 	case len(p.Nameservers) > 0:
 		servers = given(p)
 	default:
-		z, err := s.zone(ctx, w, name, full)
+		z, err := s.zone(ctx, w, name, how)
 		if err := fatal(ctx, err); err != nil && !errors.Is(err, errExhausts) {
 			return n, err
 		}
@@ -93,7 +102,8 @@ func (s *surveyor) node(ctx context.Context, w walk, name dnsrecord.Name, p Poli
 		return n, nil
 	}
 	var err error
-	if full && !n.undelegated {
+	full := how > sampling
+	if how == sweeping && !n.undelegated {
 		n.answers, err = all(ctx, servers, func(ctx context.Context, server Server) answer { return ask(ctx, w, server, &n, true) })
 	} else {
 		n.answers, err = one(ctx, servers, func(ctx context.Context, server Server) answer { return ask(ctx, w, server, &n, full) })
@@ -103,8 +113,8 @@ func (s *surveyor) node(ctx context.Context, w walk, name dnsrecord.Name, p Poli
 }
 
 // zone is the name's zone; a sample trusts what was learnt in the last hour.
-func (s *surveyor) zone(ctx context.Context, w walk, name dnsrecord.Name, full bool) (*zone, error) {
-	if z := s.resolver.remembered(name); z != nil && !full {
+func (s *surveyor) zone(ctx context.Context, w walk, name dnsrecord.Name, how effort) (*zone, error) {
+	if z := s.resolver.remembered(name); z != nil && how == sampling {
 		return z, nil
 	}
 	return w.zone(ctx, name)

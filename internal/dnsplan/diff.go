@@ -214,10 +214,15 @@ func decide(w Wish, set dnsrecord.Set, m Marker) (*Change, Outcome) {
 // secondKey says whether the wish would put a second key under a selector: the marker says that ours stands there, the
 // status does not know it, and it is another one. An empty p= may always replace a key.
 func secondKey(w Wish, mine []string) bool {
-	if !slices.Contains(w.Name.Labels(), "_domainkey") || strings.HasSuffix(w.Value, "p=") {
+	if !isSelector(w) || strings.HasSuffix(w.Value, "p=") {
 		return false
 	}
 	return slices.ContainsFunc(mine, func(v string) bool { return v != w.Value && !slices.Contains(w.Ours, v) })
+}
+
+// isSelector says whether the wish is about a key record; an alias may have led it away from _domainkey.
+func isSelector(w Wish) bool {
+	return slices.Contains(w.Name.Labels(), "_domainkey") || strings.HasPrefix(w.Value, "v=DKIM1")
 }
 
 // changedOutside says whether our record was changed by somebody: the status says that it stood there, and in its place,
@@ -276,7 +281,7 @@ func explain(w Wish, mine, foreign []string) string {
 	case len(mine) > 0 || len(foreign) > 1:
 		return fmt.Sprintf("%s may hold one such record, but these stand there: %s; remove those that are not wanted",
 			w.Name, shown(append(slices.Clone(mine), foreign...)))
-	case slices.Contains(w.Name.Labels(), "_domainkey"):
+	case isSelector(w):
 		return fmt.Sprintf("%s holds %s that this installation did not write: %s; a selector is never overwritten: use another one, or remove that record",
 			w.Name, what, shown(foreign))
 	case foreign[0] == w.Value:

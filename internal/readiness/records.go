@@ -4,6 +4,7 @@
 package readiness
 
 import (
+	"cmp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -68,7 +69,8 @@ func record(r v1alpha1.RecordStatus) []Finding {
 	case v1alpha1.RecordVerified:
 		return nil
 	case v1alpha1.RecordPublished:
-		return []Finding{says(verified, v1alpha1.ReasonWaitingForVerification, "published; waiting for every authoritative server to answer it", false)}
+		reason := cmp.Or(r.Reason, v1alpha1.ReasonWaitingForVerification)
+		return []Finding{says(verified, reason, "published; waiting for every authoritative server to answer it", reason == v1alpha1.ReasonSplitHorizon)}
 	case v1alpha1.RecordConflict:
 		return []Finding{says(published, v1alpha1.ReasonRecordConflict, "someone else's record stands there", true), unseen}
 	case v1alpha1.RecordDrifted:

@@ -242,7 +242,7 @@ func TestAWildcardIsNotOurRecord(t *testing.T) {
 		for _, r := range d.Status.Records {
 			if r.Purpose == v1alpha1.PurposeDKIM && r.State == v1alpha1.RecordPublished {
 				selector = r.Name
-				return holds(r.Message, "127.0.0.4", "*._domainkey.example.org", "not with a record at the name")
+				return r.Reason == v1alpha1.ReasonWildcardAnswers && holds(r.Message, "127.0.0.4", "*._domainkey.example.org", "not with a record at the name", "takes precedence")
 			}
 		}
 		return false

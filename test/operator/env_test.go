@@ -72,8 +72,13 @@ type bench struct {
 // newBench starts an operator for zones, which are all served by 127.0.0.3 (primary) and 127.0.0.4.
 func newBench(t *testing.T, zones ...string) *bench {
 	t.Helper()
+	return newBenchIn(t, startWorld(t, "op", zones...))
+}
+
+// newBenchIn starts an operator in a world of a test's own.
+func newBenchIn(t *testing.T, running *nameserver.Running) *bench {
+	t.Helper()
 	server := shared.Get(t)
-	running := startWorld(t, "op", zones...)
 	scheme, err := controllers.Scheme()
 	if err != nil {
 		t.Fatal(err)

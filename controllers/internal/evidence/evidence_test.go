@@ -4,6 +4,8 @@
 package evidence
 
 import (
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 )
 
 func TestWhenTheProviderIsAskedAgain(t *testing.T) {
@@ -85,6 +88,46 @@ func TestWhatTheProviderHadLostSinceItWasSeen(t *testing.T) {
 		got := Since(before, desired.Seen{World: desired.SeesIt}, &c.outcome)
 		if got.Repaired != (c.message != "") || got.Message != c.message {
 			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func TestWhyTheWorldLacksWhatTheProviderHas(t *testing.T) {
+	now := time.Date(2026, 11, 23, 4, 0, 0, 0, time.UTC)
+	server := func(addr string, state dnscheck.State, wildcard dnsrecord.Name) dnscheck.ServerAnswer {
+		s := dnscheck.Server{Addr: netip.AddrPortFrom(netip.MustParseAddr(addr), 53)}
+		return dnscheck.ServerAnswer{Server: s, Asked: "example.org", State: state, Wildcard: wildcard}
+	}
+	lacks, has, lame := server("192.0.2.1", dnscheck.Lacking, ""), server("192.0.2.2", dnscheck.Verified, ""), server("192.0.2.3", dnscheck.Unreachable, "")
+	wild := server("192.0.2.4", dnscheck.Lacking, "*.example.org")
+	via := dnscheck.ServerAnswer{Server: has.Server, Asked: "alias.example.net", State: dnscheck.Verified}
+	published := func(reason string) *v1alpha1.RecordStatus {
+		return &v1alpha1.RecordStatus{State: v1alpha1.RecordPublished, StateChangedTime: &metav1.Time{Time: now}, Reason: reason, Message: "as it was"}
+	}
+	lacking := desired.Seen{Provider: desired.HasIt, World: desired.LacksIt, Message: "lacks it"}
+	for name, c := range map[string]struct {
+		before  *v1alpha1.RecordStatus
+		seen    desired.Seen
+		servers []dnscheck.ServerAnswer
+		after   time.Duration
+		reason  string
+		message string
+	}{
+		"nobody has it, just now":                    {published(""), lacking, []dnscheck.ServerAnswer{lacks}, time.Minute, "", "lacks it"},
+		"nobody has it, and the provider still does": {published(""), lacking, []dnscheck.ServerAnswer{lacks, lame}, patience, v1alpha1.ReasonSplitHorizon, "none of the servers that the world asks does (192.0.2.1)"},
+		"nobody where an alias leads has it":         {published(""), lacking, []dnscheck.ServerAnswer{via, lacks}, patience, v1alpha1.ReasonSplitHorizon, "(192.0.2.1)"},
+		"one server has it":                          {published(""), lacking, []dnscheck.ServerAnswer{lacks, has}, patience, "", "lacks it"},
+		"a wildcard answers":                         {published(""), lacking, []dnscheck.ServerAnswer{wild, has}, 0, v1alpha1.ReasonWildcardAnswers, "it takes precedence over *.example.org"},
+		"the provider has not been asked":            {published(""), desired.Seen{World: desired.LacksIt, Message: "lacks it"}, []dnscheck.ServerAnswer{lacks}, patience, "", "lacks it"},
+		"a new process has not asked the provider":   {published(v1alpha1.ReasonSplitHorizon), desired.Seen{World: desired.LacksIt}, []dnscheck.ServerAnswer{lacks}, 0, v1alpha1.ReasonSplitHorizon, "as it was"},
+		"a new process has not looked":               {published(v1alpha1.ReasonWildcardAnswers), desired.Seen{}, nil, 0, v1alpha1.ReasonWildcardAnswers, "as it was"},
+		"it is over":                                 {published(v1alpha1.ReasonSplitHorizon), desired.Seen{Provider: desired.HasIt, World: desired.SeesIt}, []dnscheck.ServerAnswer{has}, patience, "", ""},
+		"nothing is published":                       {nil, lacking, []dnscheck.ServerAnswer{lacks}, patience, "", "lacks it"},
+	} {
+		verdict := dnscheck.Verdict{Servers: c.servers, Path: dnscheck.Trace{Name: "example.org"}}
+		got := Explain(c.before, c.seen, verdict, "example.org", now.Add(c.after))
+		if got.Reason != c.reason || !strings.Contains(got.Message, c.message) {
+			t.Errorf("%s: %q %q", name, got.Reason, got.Message)
 		}
 	}
 }

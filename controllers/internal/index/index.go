@@ -109,7 +109,7 @@ func Published(domain *v1alpha1.MailDomain, keys []v1alpha1.DKIMKey) []string {
 	}
 	for i := range keys {
 		s := &keys[i].Status
-		note(s.RecordName, dnsrecord.TXT, s.RecordValue, s.PublishedValue)
+		note(cmp.Or(s.TargetName, s.RecordName), dnsrecord.TXT, s.RecordValue, s.PublishedValue)
 	}
 	return digests
 }

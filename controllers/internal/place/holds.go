@@ -5,6 +5,7 @@ package place
 
 import (
 	"context"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -20,7 +21,7 @@ import (
 func Holds(live client.Reader) func(context.Context, claim.Holder, dnsrecord.Name) (bool, error) {
 	return func(ctx context.Context, by claim.Holder, name dnsrecord.Name) (bool, error) {
 		key := types.NamespacedName{Namespace: by.Namespace, Name: by.Name}
-		var asks dnsrecord.Name
+		var asks []dnsrecord.Name
 		var uid types.UID
 		var err error
 		switch by.Kind {
@@ -28,14 +29,16 @@ func Holds(live client.Reader) func(context.Context, claim.Holder, dnsrecord.Nam
 			var o v1alpha1.MailDomain
 			if err = live.Get(ctx, key, &o); err == nil {
 				uid = o.UID
-				asks, _ = dnsrecord.ParseDomain(o.Spec.Domain)
+				domain, _ := dnsrecord.ParseDomain(o.Spec.Domain)
+				asks = []dnsrecord.Name{domain}
 			}
 		case v1alpha1.KindDKIMKey:
 			var o v1alpha1.DKIMKey
 			if err = live.Get(ctx, key, &o); err == nil {
 				uid = o.UID
 				domain, _ := dnsrecord.ParseDomain(o.Spec.Domain)
-				asks, _ = dkim.RecordName(o.Spec.Selector, domain)
+				record, _ := dkim.RecordName(o.Spec.Selector, domain)
+				asks = []dnsrecord.Name{record, dnsrecord.Name(o.Status.TargetName)}
 			}
 		default:
 			return false, nil
@@ -43,6 +46,6 @@ func Holds(live client.Reader) func(context.Context, claim.Holder, dnsrecord.Nam
 		if apierrors.IsNotFound(err) {
 			return false, nil
 		}
-		return err == nil && string(uid) == by.UID && asks == name, err
+		return err == nil && string(uid) == by.UID && slices.Contains(asks, name), err
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -33,16 +32,32 @@ import (
 // Place is where records go.
 type Place struct {
 	Provider dnsprovider.ProviderKey
-	Zone     dnsrecord.Name
-	TTL      uint32 // seconds
-	Policy   dnscheck.Policy
+	Spot
+	TTL    uint32 // seconds
+	Policy dnscheck.Policy
 	// Manual: nothing is written; a person pastes the records.
 	Manual bool
 }
 
-// Zones finds the zone of a name in the public DNS.
+// Spot is a name and the zone that holds it.
+type Spot struct{ Name, Zone dnsrecord.Name }
+
+// Wanted is the record that a place is sought for.
+type Wanted struct {
+	Ref       v1alpha1.ProviderRef
+	Namespace string // of the object
+	// Domain is the mail domain. Grants are of domains, zones hold names.
+	Domain, Name dnsrecord.Name
+	// Known is what the object's status says, which saves the search; zero to look anew.
+	Known Spot
+	// Follow says that a CNAME or DNAME at the name is followed to where it leads.
+	Follow bool
+}
+
+// Zones finds zones in the public DNS, and where a name leads.
 type Zones interface {
 	Zone(ctx context.Context, name dnsrecord.Name) (dnscheck.ZoneInfo, error)
+	Trace(ctx context.Context, name dnsrecord.Name, policy dnscheck.Policy) (dnscheck.Trace, error)
 }
 
 // Finder finds places.
@@ -59,18 +74,15 @@ type Finder struct {
 // follows.
 var ErrNotOpen = errors.New("the account of the provider is not open yet")
 
-// climbTimeout bounds the search for a zone in the public DNS. It happens when an object is new or its zone has moved.
-const climbTimeout = 15 * time.Second
-
-// Find returns the place of name, which belongs to a mail domain, for an object in namespace: grants are of domains, zones
-// hold names. known is the zone that the object's status names, which saves the search. A finding says why there is no place; the error is ErrNotOpen, or one of the API server.
-func (f Finder) Find(ctx context.Context, ref v1alpha1.ProviderRef, namespace string, domain, name, known dnsrecord.Name) (Place, *readiness.Finding, error) {
-	ref = ref.WithDefaults()
+// Find returns the place of a record. A finding says why there is none; the error is ErrNotOpen, or one of the API server.
+func (f Finder) Find(ctx context.Context, w Wanted) (Place, *readiness.Finding, error) {
+	w.Ref = w.Ref.WithDefaults()
+	ref := w.Ref
 	if ref.Kind == v1alpha1.ProviderKindClusterDNSProvider && !f.ClusterScope {
 		return Place{}, deny(v1alpha1.ReasonProviderNotFound, true,
 			"%s cannot be used: this operator works in chosen namespaces alone; name a DNSProvider in spec.providerRef", describe(ref)), nil
 	}
-	provider, err := f.provider(ctx, ref, namespace)
+	provider, err := f.provider(ctx, ref, w.Namespace)
 	if err != nil {
 		return Place{}, nil, err
 	}
@@ -78,23 +90,23 @@ func (f Finder) Find(ctx context.Context, ref v1alpha1.ProviderRef, namespace st
 		return Place{}, deny(v1alpha1.ReasonProviderNotFound, true, "%s does not exist; create it or correct spec.providerRef", describe(ref)), nil
 	}
 	if ref.Kind == v1alpha1.ProviderKindClusterDNSProvider {
-		if finding, err := f.checkGrant(ctx, provider.grants, ref, namespace, domain); finding != nil || err != nil {
+		if finding, err := f.checkGrant(ctx, provider.grants, w, w.Domain); finding != nil || err != nil {
 			return Place{}, finding, err
 		}
 	}
 	if finding := provider.unready(ref); finding != nil {
 		return Place{}, finding, nil
 	}
-	place := Place{Provider: Key(ref, namespace), TTL: provider.spec.TTL(), Manual: provider.spec.Manual != nil}
+	place := Place{Provider: Key(ref, w.Namespace), TTL: provider.spec.TTL(), Manual: provider.spec.Manual != nil}
 	if _, ok := f.Accounts.Get(place.Provider); !ok {
 		return Place{}, nil, ErrNotOpen
 	}
 	if place.Policy, err = PolicyOf(provider.spec.Verification); err != nil {
 		return Place{}, deny(v1alpha1.ReasonProviderNotReady, true, "%s: spec.verification: %s", describe(ref), err), nil
 	}
-	zone, finding := f.zone(ctx, *provider, ref, name, known)
-	place.Zone = zone
-	return place, finding, nil
+	spot, finding, err := f.spot(ctx, *provider, w, place.Policy)
+	place.Spot = spot
+	return place, finding, err
 }
 
 // Key names the provider that ref means for an object in namespace.
@@ -129,18 +141,18 @@ func (f Finder) provider(ctx context.Context, ref v1alpha1.ProviderRef, namespac
 	return &provider{p.Spec, p.Status, p.Generation, nil}, nil
 }
 
-func (f Finder) checkGrant(ctx context.Context, grants []v1alpha1.Grant, ref v1alpha1.ProviderRef, namespace string, domain dnsrecord.Name) (*readiness.Finding, error) {
+func (f Finder) checkGrant(ctx context.Context, grants []v1alpha1.Grant, w Wanted, name dnsrecord.Name) (*readiness.Finding, error) {
 	var ns corev1.Namespace
-	if err := f.Client.Get(ctx, types.NamespacedName{Name: namespace}, &ns); err != nil && !apierrors.IsNotFound(err) {
+	if err := f.Client.Get(ctx, types.NamespacedName{Name: w.Namespace}, &ns); err != nil && !apierrors.IsNotFound(err) {
 		return nil, err
 	}
-	allowed, err := grant.Allows(grants, labels.Set(ns.Labels), domain)
+	allowed, err := grant.Allows(grants, labels.Set(ns.Labels), name)
 	if err != nil {
-		return deny(v1alpha1.ReasonProviderNotReady, true, "%s: spec.%s", describe(ref), err), nil
+		return deny(v1alpha1.ReasonProviderNotReady, true, "%s: spec.%s", describe(w.Ref), err), nil
 	}
 	if !allowed {
 		return deny(v1alpha1.ReasonProviderNotGranted, true,
-			"%s does not grant %s to namespace %s; ask who runs it for an entry in spec.grants", describe(ref), domain, namespace), nil
+			"%s does not grant %s to namespace %s; ask who runs it for an entry in spec.grants", describe(w.Ref), name, w.Namespace), nil
 	}
 	return nil, nil //nolint:nilnil // no finding is a good answer
 }
@@ -163,56 +175,6 @@ func (p *provider) unready(ref v1alpha1.ProviderRef) *readiness.Finding {
 		return deny(reason, stalled, "%s: %s", describe(ref), ready.Message)
 	}
 	return nil
-}
-
-// zone finds the zone: the longest of spec.zones, else by SOA in the public DNS, else in the provider's own list.
-func (f Finder) zone(ctx context.Context, p provider, ref v1alpha1.ProviderRef, name, known dnsrecord.Name) (dnsrecord.Name, *readiness.Finding) {
-	if len(p.spec.Zones) > 0 {
-		if zone, ok := longest(p.spec.Zones, name); ok {
-			return zone, nil
-		}
-		return "", deny(v1alpha1.ReasonZoneNotFound, true, "%s: none of spec.zones holds %s; add its zone there", describe(ref), name)
-	}
-	if known != "" && name.In(known) {
-		return known, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, climbTimeout)
-	defer cancel()
-	found, err := f.Zones.Zone(ctx, name)
-	if err == nil && len(found.Apex.Labels()) < 2 {
-		err = fmt.Errorf("it is not delegated: the servers of %q answer for it", found.Apex.FQDN()) // nobody may write there
-	}
-	if err == nil {
-		return found.Apex, nil
-	}
-	if zone, ok := longest(p.status.Zones, name); ok {
-		return zone, nil
-	}
-	finding := deny(v1alpha1.ReasonZoneNotFound, false, "the zone of %s cannot be found: %s; name it in spec.zones of %s", name, err, describe(ref))
-	finding.Unwatched = true
-	return "", finding
-}
-
-// Known is the zone for the status to keep, which saves the next search; none if the provider does not hold it: then
-// the domain's zone may be another one by now.
-func Known(found Place, failure *readiness.Finding) string {
-	if failure != nil && failure.Reason == v1alpha1.ReasonZoneNotFound {
-		return ""
-	}
-	return string(found.Zone)
-}
-
-// longest is the zone with the most labels that holds the name.
-func longest(zones []string, name dnsrecord.Name) (dnsrecord.Name, bool) {
-	var best dnsrecord.Name
-	found := false
-	for _, z := range zones {
-		zone, err := dnsrecord.ParseName(z)
-		if err == nil && name.In(zone) && (!found || len(zone.Labels()) > len(best.Labels())) {
-			best, found = zone, true
-		}
-	}
-	return best, found
 }
 
 // PolicyOf reads how published records are to be proven.
