@@ -101,7 +101,7 @@ func (i *Instance) layOut(o Options) error {
 }
 
 func (i *Instance) main(o Options) string {
-	return fmt.Sprintf(`compatibility_level = 3.6
+	return lastOfEach(fmt.Sprintf(`compatibility_level = 3.6
 queue_directory = %[1]s/queue
 data_directory = %[1]s/data
 maillog_file = %[1]s/mail.log
@@ -144,7 +144,10 @@ milter_connect_timeout = 5s
 minimal_backoff_time = 1s
 maximal_backoff_time = 2s
 queue_run_delay = 1s
-%[7]s`, i.dir, o.Listen.Addr(), o.Origin, o.Sink.Addr(), o.Sink.Port(), o.Milter, o.Main)
+%[7]s`, i.dir, o.Listen.Addr(), o.Origin, o.Sink.Addr(), o.Sink.Port(), o.Milter, o.Main), func(line string) string {
+		name, _, _ := strings.Cut(line, "=")
+		return strings.TrimSpace(name)
+	})
 }
 
 // master lists the daemons, none of them in a chroot: the milter's socket is outside of the queue.
@@ -153,8 +156,34 @@ func (o Options) master() string {
 	if services == "" {
 		services = o.Listen.String() + " inet n - n - - smtpd\n"
 	}
-	// Of two entries of one name, Postfix takes the last: that is ours.
-	return standard + services
+	return lastOfEach(standard+services, func(line string) string {
+		fields := strings.Fields(line)
+		return strings.Join(fields[:min(2, len(fields))], " ") // name and type
+	})
+}
+
+// lastOfEach drops what a later entry of the same name replaces. Postfix would do so, too, and warn: more warnings than a
+// socket holds (net.unix.max_dgram_qlen) before postlogd is there to read them, and its master waits for ever.
+func lastOfEach(text string, name func(line string) string) string {
+	var entries []string // each with the lines that continue it
+	last := map[string]int{}
+	for line := range strings.Lines(text) {
+		switch {
+		case strings.TrimSpace(line) == "" || line[0] == '#':
+		case (line[0] == ' ' || line[0] == '\t') && len(entries) > 0:
+			entries[len(entries)-1] += line
+		default:
+			last[name(line)] = len(entries)
+			entries = append(entries, line)
+		}
+	}
+	var kept strings.Builder
+	for i, entry := range entries {
+		if last[name(entry)] == i {
+			kept.WriteString(entry)
+		}
+	}
+	return kept.String()
 }
 
 // standard are the daemons that every Postfix has.
@@ -185,6 +214,9 @@ scache    unix - - n - 1 scache
 func (i *Instance) Sendmail(ctx context.Context, message string, args ...string) (string, error) {
 	return i.run(ctx, message, "sendmail", append([]string{"-C", i.config()}, args...)...)
 }
+
+// Program is sendmail(1) of this instance: the program and its first arguments.
+func (i *Instance) Program() []string { return []string{"/usr/sbin/sendmail", "-C", i.config()} }
 
 // Queue is what waits: postqueue -p.
 func (i *Instance) Queue(ctx context.Context) (string, error) {
@@ -222,6 +254,8 @@ func (i *Instance) Log() string {
 
 // Stop ends Postfix: what was started is a script, whose end does not end the master that it started.
 func (i *Instance) Stop() error {
-	_, err := i.run(context.Background(), "", "postfix", "-c", i.config(), "abort")
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	_, err := i.run(ctx, "", "postfix", "-c", i.config(), "abort")
 	return errors.Join(err, i.process.Stop())
 }
