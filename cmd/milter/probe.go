@@ -78,7 +78,7 @@ func newProbeCommand(stdout io.Writer) *cobra.Command {
 	f.StringVar(&o.passwordFile, "password-file", "", "file with the password of --login")
 	f.StringVar(&o.serverName, "tls-server-name", "", "name in the MTA's certificate; empty: the host of the listener")
 	f.StringVar(&o.caFile, "tls-ca", "", "file with certificates to trust, in PEM; empty: those of the system")
-	f.DurationVar(&o.wait, "wait", 90*time.Second, "how long to wait until the MTA offers the milter what it has queued")
+	f.DurationVar(&o.wait, "wait", 150*time.Second, "how long to wait at most for the MTA to ask the milter about what it has queued")
 	f.BoolVar(&o.yes, "yes", false, "send; without it the probe says what it would send")
 	return cmd
 }
@@ -90,21 +90,21 @@ type exitError struct {
 	status int
 }
 
-func (o *probeOptions) entrances() []entrance {
-	var all []entrance
+func (o *probeOptions) entrances() []mtaprobe.Entrance {
+	var all []mtaprobe.Entrance
 	for _, listeners := range []struct {
 		way       mtaprobe.Way
 		addresses []string
 	}{{mtaprobe.SMTP, o.smtp}, {mtaprobe.Submission, o.submission}, {mtaprobe.SMTPS, o.smtps}} {
 		for _, a := range listeners.addresses {
-			all = append(all, entrance{listeners.way, a})
+			all = append(all, mtaprobe.Entrance{Way: listeners.way, Address: a})
 		}
 	}
 	if o.sendmail != "" {
-		all = append(all, entrance{mtaprobe.Program, o.sendmail})
+		all = append(all, mtaprobe.Entrance{Way: mtaprobe.Program, Address: o.sendmail})
 	}
 	if o.bounce != "" {
-		all = append(all, entrance{mtaprobe.Bounce, o.bounce})
+		all = append(all, mtaprobe.Entrance{Way: mtaprobe.Bounce, Address: o.bounce})
 	}
 	return all
 }
@@ -147,14 +147,14 @@ func (o *probeOptions) run(ctx context.Context, stdout io.Writer) error {
 		return err
 	}
 	entrances := o.entrances()
-	fmt.Fprintf(stdout, "The probe sends %d messages from <%s> to <%s>: one by each way, with a milter that is gone, hangs up and refuses.\n"+
+	fmt.Fprintf(stdout, "The probe sends %d messages from <%s> to <%s>: one by each way, while the milter is gone, hangs up and refuses.\n"+
 		"Until it ends it stands at %s, and mail of others that the MTA asks the milter about waits.\n",
 		len(entrances)*len(mtaprobe.States()), o.from, o.to, o.socket)
 	if !o.yes {
 		return errors.New("nothing was sent: say --yes if you own both addresses and the milter is stopped")
 	}
 	log.SetOutput(io.Discard) // the library tells of each connection that is broken off, which is the point
-	w := &witness{address: o.address, mode: os.FileMode(o.socketMode), refusal: "451 4.7.0 Refused by milter probe; try again later", offered: map[string]bool{}}
+	w := &witness{address: o.address, mode: os.FileMode(o.socketMode), refusal: "451 4.7.0 Refused by milter probe; try again later", seen: map[string]sight{}}
 	// Not served by anybody else: listening finds out.
 	if err := w.become(ctx, mtaprobe.Refuses); err != nil {
 		return fmt.Errorf("--socket %s: %w: stop the milter first", o.socket, err)
@@ -170,7 +170,7 @@ func (o *probeOptions) run(ctx context.Context, stdout io.Writer) error {
 }
 
 // try sends a message by each way in each state.
-func (o *probeOptions) try(ctx context.Context, w *witness, entrances []entrance) (attempts []mtaprobe.Attempt, marks []string, err error) {
+func (o *probeOptions) try(ctx context.Context, w *witness, entrances []mtaprobe.Entrance) (attempts []mtaprobe.Attempt, marks []string, err error) {
 	run := strings.ToLower(rand.Text()[:8])
 	for _, state := range mtaprobe.States() {
 		if err := w.become(ctx, state); err != nil {
@@ -181,26 +181,33 @@ func (o *probeOptions) try(ctx context.Context, w *witness, entrances []entrance
 			attempts = append(attempts, o.send(ctx, probeMessage{from: o.from, to: o.to, mark: mark, entrance: e, state: state}, time.Now()))
 			marks = append(marks, mark)
 		}
+		dwell(ctx, w, attempts, marks)
 	}
 	return attempts, marks, nil
 }
 
-// await notes which messages the milter has been offered, and gives the MTA time to do so with those that it has queued.
-func (o *probeOptions) await(ctx context.Context, w *witness, attempts []mtaprobe.Attempt, marks []string) {
-	ctx, cancel := context.WithTimeout(ctx, o.wait)
+// dwellTime is how long the milter stays as it is for the sake of what an MTA has queued, and asks about a moment later.
+const dwellTime = 3 * time.Second
+
+// dwell waits while the milter may yet be asked about messages that were taken.
+func dwell(ctx context.Context, w *witness, attempts []mtaprobe.Attempt, marks []string) {
+	ctx, cancel := context.WithTimeout(ctx, dwellTime)
 	defer cancel()
+	poll(ctx, func() bool {
+		for i, a := range attempts {
+			if strings.HasPrefix(a.Reply, "2") && !w.saw(marks[i]).asked {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// poll waits until something is so, or ctx ends.
+func poll(ctx context.Context, so func() bool) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		missing := false
-		for i := range attempts {
-			attempts[i].Offered = w.saw(marks[i])
-			queued := attempts[i].Way == mtaprobe.Program || attempts[i].Way == mtaprobe.Bounce
-			missing = missing || queued && !attempts[i].Offered && attempts[i].Trouble == "" && strings.HasPrefix(attempts[i].Reply, "2")
-		}
-		if !missing {
-			return
-		}
+	for !so() {
 		select {
 		case <-ctx.Done():
 			return
@@ -209,21 +216,39 @@ func (o *probeOptions) await(ctx context.Context, w *witness, attempts []mtaprob
 	}
 }
 
+// await notes which messages the milter has been asked about, and gives the MTA time to do so with those that it has queued.
+func (o *probeOptions) await(ctx context.Context, w *witness, attempts []mtaprobe.Attempt, marks []string) {
+	ctx, cancel := context.WithTimeout(ctx, o.wait)
+	defer cancel()
+	poll(ctx, func() bool {
+		for i := range attempts {
+			seen := w.saw(marks[i])
+			attempts[i].Asked, attempts[i].Refused = seen.asked, seen.refused
+		}
+		return mtaprobe.Settled(attempts)
+	})
+}
+
 // report prints the table, and is an error whose status says how bad it is.
 func report(stdout io.Writer, findings []mtaprobe.Finding) error {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "WAY\tMILTER\tVERDICT\tASKED\tREPLY")
+	fmt.Fprintln(w, "WAY\tINTO\tMILTER\tVERDICT\tASKED\tREPLY")
 	for _, f := range findings {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%t\t%.60s\n", f.Way, f.State, f.Verdict, f.Offered, f.Reply)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%t\t%.60s\n", f.Way, f.Address, f.State, f.Verdict, f.Asked, f.Reply)
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	told := map[string]bool{}
+	type told struct {
+		mtaprobe.Entrance
+
+		advice string
+	}
+	seen := map[told]bool{}
 	for _, f := range findings {
-		if f.Advice != "" && !told[f.Advice] {
-			told[f.Advice] = true
-			fmt.Fprintf(stdout, "%s while the milter %s: %s.\n", f.Way, f.State, f.Advice)
+		if t := (told{f.Entrance, f.Advice}); f.Advice != "" && !seen[t] {
+			seen[t] = true
+			fmt.Fprintf(stdout, "%s by %s %s, while the milter %s: %s.\n", f.Verdict, f.Way, f.Address, f.State, f.Advice)
 		}
 	}
 	switch status := mtaprobe.Worst(findings); status {

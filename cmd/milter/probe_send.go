@@ -22,23 +22,17 @@ import (
 // probeTimeout bounds one message: an MTA may ask a milter that is gone for a while.
 const probeTimeout = 2 * time.Minute
 
-// entrance is one way into the MTA.
-type entrance struct {
-	way     mtaprobe.Way
-	address string // of a listener, or the path of sendmail(1)
-}
-
 // probeMessage is one message of a probe.
 type probeMessage struct {
 	from, to, mark string
-	entrance       entrance
+	entrance       mtaprobe.Entrance
 	state          mtaprobe.State
 }
 
 func (m probeMessage) text(now time.Time) string {
-	return fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nDate: %s\r\nMessage-ID: <%s@%s>\r\nSubject: %s by %s while the milter is %s\r\n\r\n"+
+	return fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nDate: %s\r\nMessage-ID: <%s@%s>\r\nSubject: %s by %s while the milter %s\r\n\r\n"+
 		"This tests whether mail would leave unsigned. If it arrives without a DKIM signature, it would.\r\n",
-		m.from, m.to, now.Format(time.RFC1123Z), m.mark, domainOf(m.from), m.mark, m.entrance.way, m.state)
+		m.from, m.to, now.Format(time.RFC1123Z), m.mark, domainOf(m.from), m.mark, m.entrance.Way, m.state)
 }
 
 func domainOf(address string) string { return address[strings.LastIndex(address, "@")+1:] }
@@ -47,16 +41,15 @@ func domainOf(address string) string { return address[strings.LastIndex(address,
 func (o *probeOptions) send(ctx context.Context, m probeMessage, now time.Time) mtaprobe.Attempt {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	a := mtaprobe.Attempt{Way: m.entrance.way, State: m.state}
+	a := mtaprobe.Attempt{Entrance: m.entrance, State: m.state}
 	var err error
-	if m.entrance.way == mtaprobe.Program {
+	if m.entrance.Way == mtaprobe.Program {
 		a.Reply, err = handOver(ctx, m, now)
 	} else {
 		a.Reply, err = o.submit(ctx, m, now)
 	}
 	if refusal := (*smtp.SMTPError)(nil); errors.As(err, &refusal) {
-		code := refusal.EnhancedCode
-		a.Reply, err = fmt.Sprintf("%d %d.%d.%d %s", refusal.Code, code[0], code[1], code[2], refusal.Message), nil
+		a.Reply, err = replyText(refusal), nil
 	}
 	if err != nil {
 		a.Trouble = err.Error()
@@ -64,12 +57,20 @@ func (o *probeOptions) send(ctx context.Context, m probeMessage, now time.Time) 
 	return a
 }
 
+func replyText(refusal *smtp.SMTPError) string {
+	code := refusal.EnhancedCode
+	if code[0] <= 0 { // there was none
+		return fmt.Sprintf("%d %s", refusal.Code, refusal.Message)
+	}
+	return fmt.Sprintf("%d %d.%d.%d %s", refusal.Code, code[0], code[1], code[2], refusal.Message)
+}
+
 // handOver gives the message to sendmail(1).
 func handOver(ctx context.Context, m probeMessage, now time.Time) (string, error) {
-	command := exec.CommandContext(ctx, m.entrance.address, "-i", "-f", m.from, "--", m.to) //nolint:gosec // the person's own program
+	command := exec.CommandContext(ctx, m.entrance.Address, "-i", "-f", m.from, "--", m.to) //nolint:gosec // the person's own program
 	command.Stdin = strings.NewReader(strings.ReplaceAll(m.text(now), "\r\n", "\n"))
 	if out, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s: %w: %s", m.entrance.address, err, out)
+		return "", fmt.Errorf("%s: %w: %s", m.entrance.Address, err, out)
 	}
 	return "250 handed over", nil
 }
@@ -82,7 +83,10 @@ func (o *probeOptions) submit(ctx context.Context, m probeMessage, now time.Time
 	defer c.Close()
 	mail, rcpt := &smtp.MailOptions{}, &smtp.RcptOptions{}
 	from, to := m.from, m.to
-	if m.entrance.way == mtaprobe.Bounce {
+	if m.entrance.Way == mtaprobe.Bounce {
+		if offered, _ := c.Extension("DSN"); !offered {
+			return "", errors.New("it offers no delivery status notifications (RFC 3461): nothing shows which milter is asked about bounces")
+		}
 		// The MTA delivers it here, and is to say so: what it writes then goes out.
 		from, to = m.to, m.from
 		mail.Return, mail.EnvelopeID, rcpt.Notify = smtp.DSNReturnHeaders, m.mark, []smtp.DSNNotify{smtp.DSNNotifySuccess, smtp.DSNNotifyFailure}
@@ -108,14 +112,14 @@ func (o *probeOptions) submit(ctx context.Context, m probeMessage, now time.Time
 	return "250 " + response.StatusText, nil
 }
 
-func (o *probeOptions) dial(ctx context.Context, e entrance) (*smtp.Client, error) {
+func (o *probeOptions) dial(ctx context.Context, e mtaprobe.Entrance) (*smtp.Client, error) {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", e.address)
+	conn, err := d.DialContext(ctx, "tcp", e.Address)
 	if err != nil {
 		return nil, err
 	}
 	context.AfterFunc(ctx, func() { _ = conn.Close() })
-	host, _, err := net.SplitHostPort(e.address)
+	host, _, err := net.SplitHostPort(e.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -123,11 +127,11 @@ func (o *probeOptions) dial(ctx context.Context, e entrance) (*smtp.Client, erro
 	if config.ServerName == "" {
 		config.ServerName = host
 	}
-	if e.way != mtaprobe.SMTPS && e.way != mtaprobe.Submission {
+	if e.Way != mtaprobe.SMTPS && e.Way != mtaprobe.Submission {
 		return smtp.NewClient(conn), nil
 	}
 	var c *smtp.Client
-	if e.way == mtaprobe.SMTPS {
+	if e.Way == mtaprobe.SMTPS {
 		c = smtp.NewClient(tls.Client(conn, config))
 	} else if c, err = smtp.NewClientStartTLS(conn, config); err != nil {
 		return nil, err

@@ -27,8 +27,14 @@ type witness struct {
 
 	mu       sync.Mutex
 	state    mtaprobe.State
-	offered  map[string]bool // by the marks of messages
-	listener net.Listener    // nil: the milter is gone
+	seen     map[string]sight // by the marks of messages
+	listener net.Listener     // nil: the milter is gone
+}
+
+// sight is what the milter has seen of a message.
+type sight struct {
+	asked   bool
+	refused int // times
 }
 
 // probeMark is in every message of a probe, and with its header in a notification about it.
@@ -51,17 +57,32 @@ func (w *witness) become(ctx context.Context, state mtaprobe.State) error {
 	if err != nil {
 		return err
 	}
-	server := &milter.Server{NewMilter: func() milter.Milter { return &witnessed{witness: w} }}
+	server := &milter.Server{NewMilter: func() milter.Milter { return &witnessed{witness: w, marks: map[string]bool{}} }}
 	w.listener = listener
 	go func() { _ = server.Serve(listener) }() // ends when the listener is closed
 	return nil
 }
 
-// saw tells whether the milter was shown a message.
-func (w *witness) saw(mark string) bool {
+// saw tells what the milter has seen of a message.
+func (w *witness) saw(mark string) sight {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.offered[mark]
+	return w.seen[mark]
+}
+
+// asked notes that the milter is asked about a message with these marks, and tells in which state it is.
+func (w *witness) asked(marks map[string]bool) mtaprobe.State {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for mark := range marks {
+		s := w.seen[mark]
+		s.asked = true
+		if w.state == mtaprobe.Refuses {
+			s.refused++
+		}
+		w.seen[mark] = s
+	}
+	return w.state
 }
 
 // witnessed is one connection of the MTA.
@@ -69,14 +90,13 @@ type witnessed struct {
 	milter.NoOpMilter
 
 	witness *witness
-	tail    []byte // of the body, as long as a mark may be
+	marks   map[string]bool // of the message at hand
+	tail    []byte          // of its body, as long as a mark may be
 }
 
 func (c *witnessed) note(text []byte) {
 	for _, mark := range probeMark.FindAll(text, -1) {
-		c.witness.mu.Lock()
-		c.witness.offered[string(mark)] = true
-		c.witness.mu.Unlock()
+		c.marks[string(mark)] = true
 	}
 }
 
@@ -104,11 +124,21 @@ var errBreak = errors.New("the probe hangs up")
 
 // Body is the end of a message: nothing passes.
 func (c *witnessed) Body(*milter.Modifier) (milter.Response, error) {
-	c.tail = nil
-	c.witness.mu.Lock()
-	defer c.witness.mu.Unlock()
-	if c.witness.state == mtaprobe.Breaks {
+	state := c.witness.asked(c.marks)
+	c.begin()
+	if state == mtaprobe.Breaks {
 		return nil, errBreak
 	}
 	return milter.NewResponseStr('y', strings.ReplaceAll(c.witness.refusal, "%", "")), nil
+}
+
+// Abort forgets the message at hand.
+func (c *witnessed) Abort(*milter.Modifier) error {
+	c.begin()
+	return nil
+}
+
+func (c *witnessed) begin() {
+	clear(c.marks)
+	c.tail = nil
 }

@@ -24,10 +24,17 @@ type entrance struct {
 	tls     *tls.Config // nil: none
 	wrapped bool        // TLS from the first octet (RFC 8314 §3.3)
 	login   string
+	outside bool // comes from elsewhere, and not from this machine
 }
+
+// outside is where clients come from that are not this machine.
+var outside = net.Dialer{LocalAddr: &net.TCPAddr{IP: partnerAddress.AsSlice()}}
 
 func (e entrance) dial(ctx context.Context) (*smtp.Client, error) {
 	var d net.Dialer
+	if e.outside {
+		d = outside
+	}
 	conn, err := d.DialContext(ctx, "tcp", e.address)
 	if err != nil {
 		return nil, err

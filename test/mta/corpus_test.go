@@ -28,6 +28,7 @@ const (
 // shipped; each verifier accepts each signature, and none once the body is
 // changed. Where verifiers differ, ours is the letter of the RFC: see disagreements.
 func TestEveryVerifierAgreesOnACorpusOfOddMessages(t *testing.T) {
+	t.Parallel()
 	w := get(t)
 	random := oddity{rand.New(rand.NewPCG(2026, 8))}
 	var raw [][]byte
@@ -94,6 +95,7 @@ var disagreements = []struct {
 }
 
 func TestVerifiersDifferWhereTheRFCDecides(t *testing.T) {
+	t.Parallel()
 	w := get(t)
 	var raw [][]byte
 	for _, d := range disagreements {

@@ -24,11 +24,12 @@ const (
 // in mid-message makes the client try again. In the end each message has arrived once, signed. test/e2e has the same
 // story with Postfix.
 func TestAMilterThatIsKilledUnderSendmailLetsNothingOutUnsigned(t *testing.T) {
+	t.Parallel()
 	w := get(t)
 	m := startSendmail(t, w)
 	ctx, stop := context.WithTimeout(t.Context(), sigkillPatience)
 	defer stop()
-	clients := senders.Senders{Server: "127.0.0.1:10025", From: "user@" + acme, To: friend}
+	clients := senders.Senders{Server: m.address + ":10025", From: "user@" + acme, To: friend}
 	clients.Start(ctx)
 	seed := uint64(time.Now().UnixNano())
 	pids, err := clients.KilledMeanwhile(ctx, sigkills, seed, func(ctx context.Context) (int, error) {

@@ -8,13 +8,10 @@ package mta
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/maildomain-operator/maildomain-operator/test/env/bind"
 	"github.com/maildomain-operator/maildomain-operator/test/env/mailbox"
@@ -22,16 +19,19 @@ import (
 )
 
 func TestTheStoriesAreToldByOurOwnClient(t *testing.T) {
+	t.Parallel()
 	w := get(t)
 	tell(t, w, "direct", &direct{w: w})
 }
 
 func TestTheStoriesAreToldByPostfix(t *testing.T) {
+	t.Parallel()
 	w := get(t)
 	tell(t, w, "postfix", startPostfix(t, w))
 }
 
 func TestTheStoriesAreToldBySendmail(t *testing.T) {
+	t.Parallel()
 	w := get(t)
 	tell(t, w, "sendmail", startSendmail(t, w))
 }
@@ -201,45 +201,4 @@ func (w *world) dns() verifiers.DNS {
 		texts["r._domainkey."+domain], texts["e._domainkey."+domain] = w.rsa.Record().String(), w.ed25519.Record().String()
 	}
 	return verifiers.DNS{Server: bind.Primary, Texts: texts}
-}
-
-// hideKeys takes the key tree away until the test ends.
-func (w *world) hideKeys(t *testing.T) {
-	t.Helper()
-	gone := w.keys + ".gone"
-	if err := os.Rename(w.keys, gone); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, func(ctx context.Context) error {
-		if ready(ctx) == nil {
-			return errors.New("the milter is ready without keys")
-		}
-		return nil
-	})
-	t.Cleanup(func() {
-		if err := os.Rename(gone, w.keys); err != nil {
-			t.Error(err)
-		}
-		eventually(t, ready)
-	})
-}
-
-// eventually asks until the answer is nil.
-func eventually(t *testing.T, check func(context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := check(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatal(err)
-		case <-tick.C:
-		}
-	}
 }

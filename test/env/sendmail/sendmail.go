@@ -145,8 +145,11 @@ func (i *Instance) compile(ctx context.Context, o Options, name, text string) er
 
 // Sendmail hands a message to sendmail(1), as a program on this machine would.
 func (i *Instance) Sendmail(ctx context.Context, message string, args ...string) (string, error) {
-	return i.run(ctx, message, append([]string{"-Ac", "-C", i.path("submit.cf")}, args...)...)
+	return i.run(ctx, message, append(i.Program()[1:], args...)...)
 }
+
+// Program is sendmail(1) of this instance: the program and its first arguments.
+func (i *Instance) Program() []string { return []string{i.program, "-Ac", "-C", i.path("submit.cf")} }
 
 // Flush has Sendmail try again at once what sendmail(1) could not hand over.
 func (i *Instance) Flush(ctx context.Context) error {
