@@ -21,7 +21,7 @@ import (
 
 const (
 	sigkills        = 30
-	sigkillPatience = 2 * time.Minute // far more than they take
+	sigkillPatience = 5 * time.Minute // far more than they take
 )
 
 // TestAMilterThatIsKilledInMidMessageLetsNothingOutUnsigned: the milter is

@@ -9,7 +9,6 @@ import (
 	"bytes"
 	"context"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +25,7 @@ const (
 // TestEveryVerifierAgreesOnACorpusOfOddMessages: messages from a seed, odd in each
 // way that a message may arrive by SMTP, are signed by the milter as it is
 // shipped; each verifier accepts each signature, and none once the body is
-// changed. Where verifiers differ, ours is the letter of the RFC: see disagreements.
+// changed. Where verifiers differ, ours is the letter of the RFC: see disagreements and docs/verifiers.md.
 func TestEveryVerifierAgreesOnACorpusOfOddMessages(t *testing.T) {
 	t.Parallel()
 	w := get(t)
@@ -69,54 +68,6 @@ func judgeCorpus(t *testing.T, w *world, v verifiers.Verifier, good, changed [][
 		}
 	}
 	t.Logf("%-13s judged %d good and %d changed messages in %.1fs", v.Name, len(good), len(changed), time.Since(begin).Seconds())
-}
-
-// disagreements are messages that some verifiers judge otherwise than the RFC has it. None of them comes from a common
-// mail program by SMTP. Two more cannot be shown: white space between name and colon, which belongs to neither (RFC 6376
-// §3.4.2), ends python3-dkim; a NUL, which mail may not have (RFC 5322 §3.5), ends what opendkim -t reads.
-var disagreements = []struct {
-	why     string
-	head    string
-	body    string
-	against []string // say fail
-}{
-	{
-		why:  "WSP is space and tab alone (RFC 5234 appendix B.1): VT and FF at the ends of a value are text, and stay",
-		head: "Subject: \v x \f", body: "Hello.\r\n", against: []string{"python3-dkim", "Mail::DKIM", "opendkim"},
-	},
-	{
-		why:  "a bare CR is no line end (RFC 5321 §2.3.8), so that it stays where it is",
-		head: "Subject: x", body: "Hel\rlo.\r\n", against: []string{"opendkim"},
-	},
-	{
-		why:  "white space at the end of a line is ignored, also of a last line without CRLF (RFC 6376 §3.4.4)",
-		head: "Subject: x", body: "Hello.\r\n  ", against: []string{"python3-dkim"},
-	},
-}
-
-func TestVerifiersDifferWhereTheRFCDecides(t *testing.T) {
-	t.Parallel()
-	w := get(t)
-	var raw [][]byte
-	for _, d := range disagreements {
-		raw = append(raw, []byte("From: a@acme.example\r\n"+d.head+"\r\n\r\n"+d.body))
-	}
-	good := w.sign(t, raw, oddity{rand.New(rand.NewPCG(2026, 8))})
-	for _, v := range verifiers.All() {
-		verdicts, err := v.JudgeAll(t.Context(), w.dns(), good)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, d := range disagreements {
-			want := verifiers.Pass
-			if slices.Contains(d.against, v.Name) {
-				want = verifiers.Fail
-			}
-			if err := agree(v, verdicts[i], acme, want); err != nil {
-				t.Errorf("%s: %v", d.why, err)
-			}
-		}
-	}
 }
 
 // sign sends messages through the milter, over one connection, in pieces of all sizes.

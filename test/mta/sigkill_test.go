@@ -17,7 +17,7 @@ import (
 
 const (
 	sigkills        = 30
-	sigkillPatience = 2 * time.Minute // far more than they take
+	sigkillPatience = 5 * time.Minute // far more than they take
 )
 
 // TestAMilterThatIsKilledUnderSendmailLetsNothingOutUnsigned: with F=T, as docs/sendmail.md has it, a milter that is killed
