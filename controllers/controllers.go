@@ -25,6 +25,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
 	"github.com/maildomain-operator/maildomain-operator/controllers/maildomain"
 	"github.com/maildomain-operator/maildomain-operator/controllers/metrics"
+	"github.com/maildomain-operator/maildomain-operator/internal/brake"
 	"github.com/maildomain-operator/maildomain-operator/internal/claim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
@@ -43,7 +44,9 @@ type Settings struct {
 	Keys             dkimkey.Settings
 	Providers        providercontroller.Settings
 	Probing          dnscheck.Options
-	Clock            clock.PassiveClock
+	// Removals limits how many records may go without a person's word; brake.Default if zero.
+	Removals brake.Limit
+	Clock    clock.PassiveClock
 	// ServerTime has seen every answer of the API server: wrap the manager's configuration with it. Without it no key is ever
 	// retired, for nobody knows whether our clock is right.
 	ServerTime *servertime.Watch
@@ -72,7 +75,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 	var (
 		live     = mgr.GetAPIReader()
 		accounts = dnsprovider.NewAccounts()
-		queue    = dnsprovider.NewQueue(dnsprovider.Options{OwnerID: s.OwnerID, Accounts: accounts, Now: s.Clock.Now})
+		queue    = newQueue(s, accounts, mgr.GetClient())
 		prober   = dnscheck.New(s.Probing)
 		claims   = claim.NewBook(leases.Leases(s.Providers.OperatorNamespace), place.Holds(live))
 		places   = place.Finder{Client: mgr.GetClient(), Accounts: accounts, Zones: prober, ClusterScope: s.ClusterProviders}
@@ -120,4 +123,26 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 		}
 	}
 	return nil
+}
+
+func newQueue(s Settings, accounts *dnsprovider.Accounts, objects client.Reader) *dnsprovider.Queue {
+	return dnsprovider.NewQueue(dnsprovider.Options{
+		OwnerID: s.OwnerID, Accounts: accounts, Now: s.Clock.Now,
+		Removals: cmp.Or(s.Removals, brake.Default), Census: census(objects, s.Clock),
+	})
+}
+
+// census counts what the objects of the installation publish, as the cache has them.
+func census(objects client.Reader, now clock.PassiveClock) func(context.Context) (brake.Census, error) {
+	return func(ctx context.Context) (brake.Census, error) {
+		var domains v1alpha1.MailDomainList
+		var keys v1alpha1.DKIMKeyList
+		for _, list := range []client.ObjectList{&domains, &keys} {
+			// Nothing is changed here: thousands of objects need not be copied for each look.
+			if err := objects.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+				return brake.Census{}, fmt.Errorf("count records: %w", err)
+			}
+		}
+		return brake.Count(domains.Items, keys.Items, now.Now()), nil
+	}
 }

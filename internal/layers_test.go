@@ -52,7 +52,7 @@ var bands = []band{
 		never:    slices.Concat(kubernetes, network, libraries),
 	},
 	{
-		packages: []string{"internal/rotation", "internal/desired", "internal/readiness", "internal/grant", "internal/keysecret"},
+		packages: []string{"internal/rotation", "internal/desired", "internal/readiness", "internal/grant", "internal/keysecret", "internal/brake"},
 		mayUse:   slices.Concat(formats, decisions, []string{"api/..."}),
 		never:    slices.Concat(clients, libraries),
 	},
@@ -129,6 +129,7 @@ var (
 	formats   = []string{"internal/dnsrecord", "internal/dkim", "internal/spf", "internal/dmarc"}
 	decisions = []string{
 		"internal/dnsplan", "internal/rotation", "internal/desired", "internal/readiness", "internal/grant", "internal/keysecret",
+		"internal/brake",
 	}
 	operator = slices.Concat(formats, decisions,
 		[]string{"internal/dnsprovider", "internal/dnscheck", "internal/keydir", "internal/claim", "internal/signers", "internal/servertime", "api/..."})

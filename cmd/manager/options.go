@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap/zapcore"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/maildomain-operator/maildomain-operator/internal/brake"
 )
 
 // options are the flags as they are written.
@@ -27,6 +29,7 @@ type options struct {
 	minimumWait       time.Duration
 	revocationGrace   time.Duration
 	probeInterval     time.Duration
+	removals          brake.Limit
 	dnsRoots          []string
 	dnsPort           uint16
 	logLevel          string
@@ -61,6 +64,9 @@ func command() *cobra.Command {
 	f.DurationVar(&o.minimumWait, "minimum-wait", 15*time.Minute, "how long a record stands before its key may sign, whatever the DNS says; shorter only in tests")
 	f.DurationVar(&o.revocationGrace, "revocation-grace", 3*time.Minute, "how long after a revoked key left the signing Secret its record is emptied")
 	f.DurationVar(&o.probeInterval, "probe-interval", 10*time.Minute, "how often a verified record is looked at again")
+	f.Float64Var(&o.removals.Share, "mass-removal-limit", brake.Default.Share, "share of all records of this installation that may go within --mass-removal-window before a person has to agree; 1 for no limit")
+	f.IntVar(&o.removals.Floor, "mass-removal-floor", brake.Default.Floor, "so many records may always go within --mass-removal-window")
+	f.DurationVar(&o.removals.Window, "mass-removal-window", brake.Default.Window, "within which time removals are counted")
 	f.StringSliceVar(&o.dnsRoots, "dns-root", nil, "address of a root name server of a private DNS, with a port where it is not 53 (may be repeated)")
 	f.Uint16Var(&o.dnsPort, "dns-port", 53, "port of all name servers of a private DNS")
 	f.StringVar(&o.logLevel, "log-level", "info", "error, info or debug")
@@ -84,6 +90,8 @@ func (o options) check() error {
 		deny(n != "" && len(validation.IsDNS1123Label(n)) > 0, "%q is not the name of a namespace", n)
 	}
 	deny(o.minimumWait < 0 || o.revocationGrace < 0, "--minimum-wait and --revocation-grace cannot be negative")
+	deny(o.removals.Share < 0 || o.removals.Share > 1, "--mass-removal-limit is a share from 0 to 1, not %g", o.removals.Share)
+	deny(o.removals.Floor < 0 || o.removals.Window < time.Second, "--mass-removal-floor cannot be negative, and --mass-removal-window is at least 1s")
 	deny(o.probeInterval < time.Second, "--probe-interval is at least 1s")
 	deny(o.logFormat != "json" && o.logFormat != "console", "--log-format is json or console, not %q", o.logFormat)
 	_, err := o.level()

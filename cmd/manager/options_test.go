@@ -29,6 +29,8 @@ func TestFlagsAreRefusedWithWordsThatHelp(t *testing.T) {
 		"--operator-namespace is required outside of a pod": {"--owner-id=a"},
 		`"Mail" is not the name of a namespace`:             append(good, "--watch-namespace=Mail"),
 		"--minimum-wait and --revocation-grace":             append(good, "--minimum-wait=-1s"),
+		"--mass-removal-limit is a share from 0 to 1":       append(good, "--mass-removal-limit=10"),
+		"--mass-removal-window is at least 1s":              append(good, "--mass-removal-window=0s"),
 		"--probe-interval is at least 1s":                   append(good, "--probe-interval=0s"),
 		`--log-format is json or console, not "xml"`:        append(good, "--log-format=xml"),
 		`--log-level is error, info or debug, not "loud"`:   append(good, "--log-level=loud"),

@@ -59,6 +59,7 @@ func run(ctx context.Context, o options) error {
 		Keys:             dkimkey.Settings{MinimumWait: o.minimumWait, RevocationGrace: o.revocationGrace},
 		Providers:        dnsprovider.Settings{OperatorNamespace: o.operatorNamespace, AllowedEndpoints: o.endpoints},
 		Probing:          dnscheck.Options{Now: wall.Now, Roots: roots, Port: o.dnsPort, MinimumWait: minimumWait, Interval: o.probeInterval},
+		Removals:         o.removals,
 		Clock:            wall,
 		ServerTime:       serverTime,
 		Metrics:          metrics.Registry,

@@ -5,11 +5,13 @@ package dkimkey
 
 import (
 	"context"
+	"slices"
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/object"
 	"github.com/maildomain-operator/maildomain-operator/internal/claim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
@@ -27,16 +29,15 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 		return ctrl.Result{}, err
 	}
 	if seen.signs() {
-		return r.stillNeeded(ctx, seen, "the signing Secret still holds the key; it goes when another key signs")
+		return r.stillNeeded(ctx, seen, deleting("the signing Secret still holds the key; it goes when another key signs"), nil)
 	}
 	// With its MailDomain everything goes at once. A key that a person deletes alone may have signed what is still on its way.
 	// One whose record is gone has nobody left who could look for it.
 	remove := seen.key.Status.RemovedTime != nil ||
 		seen.holder != nil && !seen.holder.DeletionTimestamp.IsZero() && seen.holder.Spec.Deletion() == v1alpha1.DeletionDelete
-	if remove && seen.key.Status.RecordValue != "" && !abandoned(seen) {
-		gone, why := r.withdraw(seen)
-		if !gone {
-			return r.stillNeeded(ctx, seen, why)
+	if remove {
+		if wait, err := r.removeRecord(ctx, seen); err != nil || wait != nil {
+			return r.stillNeeded(ctx, seen, wait, err)
 		}
 	}
 	brought := seen.key.Spec.PrivateKeySecretName != "" // by a person, who may have no other copy
@@ -54,6 +55,22 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 		r.say(seen.key, keyRetained, "%s and Secret %s stay; a MailDomain or DKIMKey of the same domain takes them up again", seen.record, seen.key.Status.PrivateKeySecretName)
 	}
 	return ctrl.Result{}, object.PatchFinalizer(ctx, r.Client, seen.key, controllerutil.RemoveFinalizer)
+}
+
+// removeRecord takes the record down, if a person need not agree first, and says what is being waited for.
+func (r *Reconciler) removeRecord(ctx context.Context, seen observation) (*readiness.Finding, error) {
+	record := recordStatus(seen.key.Status)
+	if record == nil || abandoned(seen) {
+		return nil, nil //nolint:nilnil // nothing is there to wait for
+	}
+	held, err := evidence.RemovalHeld(ctx, r.Queue, []v1alpha1.RecordStatus{*record}, r.Clock.Now(), seen.annotations()...)
+	if err != nil || held != nil {
+		return held, err
+	}
+	if gone, why := r.withdraw(seen); !gone {
+		return deleting(why), nil
+	}
+	return nil, nil //nolint:nilnil // it is gone
 }
 
 const cannotWithdraw = "the record cannot be withdrawn: "
@@ -89,19 +106,34 @@ func (r *Reconciler) withdraw(seen observation) (bool, string) {
 }
 
 // stillNeeded says why a deleted key stays. Whatever ends the wait wakes it.
-func (r *Reconciler) stillNeeded(ctx context.Context, seen observation, why string) (ctrl.Result, error) {
-	d := decision{status: *seen.key.Status.DeepCopy()}
-	d.status.WaitingFor = why
-	d.findings = []readiness.Finding{{Reason: v1alpha1.ReasonDeleting, Message: why}}
-	return r.report(ctx, seen, d, r.Clock.Now(), nil)
+func (r *Reconciler) stillNeeded(ctx context.Context, seen observation, wait *readiness.Finding, err error) (ctrl.Result, error) {
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	now := r.Clock.Now()
+	d := decision{status: *seen.key.Status.DeepCopy(), findings: []readiness.Finding{*wait}}
+	d.status.WaitingFor = readiness.Cut(wait.Message, v1alpha1.MaxMessageLength)
+	if wait.Reason == v1alpha1.ReasonRemovalHeld {
+		d.look(now.Add(evidence.HeldLook))
+	}
+	return r.report(ctx, seen, d, now, nil)
+}
+
+func deleting(why string) *readiness.Finding {
+	return &readiness.Finding{Reason: v1alpha1.ReasonDeleting, Message: why}
+}
+
+// annotations are those in which a person speaks for the key: its own, and its MailDomain's.
+func (o observation) annotations() []map[string]string {
+	if o.holder == nil {
+		return []map[string]string{o.key.Annotations}
+	}
+	return []map[string]string{o.key.Annotations, o.holder.Annotations}
 }
 
 // abandoned is a person's word that the record may stay behind.
 func abandoned(seen observation) bool {
-	if seen.key.Annotations[v1alpha1.AnnotationAbandonRecords] == "true" {
-		return true
-	}
-	return seen.holder != nil && seen.holder.Annotations[v1alpha1.AnnotationAbandonRecords] == "true"
+	return slices.ContainsFunc(seen.annotations(), func(a map[string]string) bool { return a[v1alpha1.AnnotationAbandonRecords] == "true" })
 }
 
 func holderOf(key *v1alpha1.DKIMKey) claim.Holder {

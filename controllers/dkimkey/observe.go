@@ -16,6 +16,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/index"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
+	"github.com/maildomain-operator/maildomain-operator/internal/brake"
 	"github.com/maildomain-operator/maildomain-operator/internal/claim"
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
@@ -57,6 +58,7 @@ type observation struct {
 	siblings   []v1alpha1.DKIMKey // all keys of the domain in the namespace
 	published  []string           // digests of what the domain's objects have published
 	answeredAt time.Time
+	agreed     bool // a person's word that its record may go, whatever else goes
 	verdict    dnscheck.Verdict
 	looked     bool
 }
@@ -84,6 +86,7 @@ func (r *Reconciler) observe(ctx context.Context, key *v1alpha1.DKIMKey, now tim
 	if err := r.observeRetirement(ctx, &seen, now); err != nil {
 		return seen, err
 	}
+	seen.agreed, _ = brake.Agreed(now, seen.annotations()...) // what cannot be read agrees to nothing
 	r.look(&seen)
 	return seen, nil
 }
@@ -275,12 +278,14 @@ func (o observation) submission() dnsprovider.Submission {
 	}
 	wish := evidence.Wish(o.want, before, o.place.TTL, adoption)
 	wish.Name = o.place.Name
-	if wish.Value == "" { // exactly ours goes, also what was asked for and not seen there yet
-		wish.Ours = append(wish.Ours, o.key.Status.RecordValue)
-	}
-	return dnsprovider.Submission{
+	s := dnsprovider.Submission{
 		Owner: owner(o.key), Provider: o.place.Provider, Zone: o.place.Zone, Domain: o.domain,
-		Wishes:               []dnsplan.Wish{wish},
 		RememberedGeneration: index.MarkerGeneration(o.place.Zone, o.holder, o.siblings), Known: o.published,
 	}
+	if wish.Value == "" { // exactly ours goes, also what was asked for and not seen there yet
+		wish.Ours = append(wish.Ours, o.key.Status.RecordValue)
+		s.RemovalAgreed = o.agreed
+	}
+	s.Wishes = []dnsplan.Wish{wish}
+	return s
 }

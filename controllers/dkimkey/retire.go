@@ -172,6 +172,10 @@ func (d *decision) removal(seen observation, now time.Time) {
 				Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonPasteRecords, Message: s.RecordMessage, Person: true,
 			})
 		}
+		if seen.outcome != nil && seen.outcome.State == dnsplan.Held {
+			d.findings = append(d.findings, *evidence.Held(s.RecordMessage))
+			d.look(now.Add(evidence.HeldLook))
+		}
 		if seen.failure != nil {
 			d.findings = append(d.findings, *seen.failure)
 		}

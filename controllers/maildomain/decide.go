@@ -4,7 +4,6 @@
 package maildomain
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -352,7 +351,7 @@ func (d *decision) remarks(seen observation) {
 	if seen.domain.Spec.Suspend {
 		note(v1alpha1.ConditionSuspended, v1alpha1.ReasonSuspended, "spec.suspend is set: nothing is written")
 	}
-	if fields := append(desired.Unsupported(seen.domain.Spec), unsupportedAnnotations(seen.domain)...); len(fields) > 0 {
+	if fields := desired.Unsupported(seen.domain.Spec); len(fields) > 0 {
 		note(v1alpha1.ConditionUnsupportedFields, v1alpha1.ReasonNotImplemented,
 			"accepted, but not acted upon by this version: "+strings.Join(fields, ", "))
 	}
@@ -373,17 +372,6 @@ func (d *decision) remarks(seen observation) {
 		note(v1alpha1.ConditionSigningSecretLarge, v1alpha1.ReasonNearSizeLimit,
 			"Secret "+seen.secretName+" holds more than 700 KiB; beyond 900 KiB no key is added")
 	}
-}
-
-func unsupportedAnnotations(domain *v1alpha1.MailDomain) []string {
-	var names []string
-	for _, a := range []string{v1alpha1.AnnotationAllowRemoval} {
-		if _, ok := domain.Annotations[a]; ok {
-			names = append(names, "annotation "+a)
-		}
-	}
-	slices.SortFunc(names, cmp.Compare[string])
-	return names
 }
 
 func secretSize(seen observation) int {

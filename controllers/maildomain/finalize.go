@@ -16,6 +16,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/object"
+	"github.com/maildomain-operator/maildomain-operator/internal/brake"
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
@@ -30,12 +31,12 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 		return ctrl.Result{}, nil
 	}
 	if seen.claimed && seen.domain.Spec.Deletion() == v1alpha1.DeletionDelete {
-		left, why, err := r.remove(ctx, seen)
+		left, wait, err := r.remove(ctx, seen)
 		if err != nil {
 			return ctrl.Result{}, err
 		}
-		if why != "" {
-			return r.stillRemoving(ctx, seen, left, why)
+		if wait != nil {
+			return r.stillRemoving(ctx, seen, left, *wait)
 		}
 		r.say(seen.domain, removed, "records, keys and signing keys of %s are gone", seen.name)
 	} else if seen.claimed {
@@ -65,31 +66,50 @@ func used(seen observation) []string {
 	return selectors
 }
 
-// remove takes the steps of deletionPolicy Delete, each when the one before is done. It says what is being waited for,
-// and which records the domain still answers for: one that was withdrawn leaves the status, so that the next step is
-// another one. The queue keeps one submission of each object; two that take turns would never end.
-func (r *Reconciler) remove(ctx context.Context, seen observation) (left []v1alpha1.RecordStatus, why string, err error) {
+// remove takes the steps of deletionPolicy Delete, each when the one before is done, and none while a person has to agree
+// that so many records go. It says what is being waited for, and which records the domain still answers for: one that was
+// withdrawn leaves the status, so that the next step is another one. The queue keeps one submission of each object; two
+// that take turns would never end.
+func (r *Reconciler) remove(ctx context.Context, seen observation) (left []v1alpha1.RecordStatus, wait *readiness.Finding, err error) {
 	left = slices.DeleteFunc(slices.Clone(seen.domain.Status.Records), func(o v1alpha1.RecordStatus) bool { return o.Purpose == v1alpha1.PurposeDKIM })
+	if !abandoned(seen.domain) {
+		held, err := evidence.RemovalHeld(ctx, r.Queue, seen.domain.Status.Records, r.Clock.Now(), seen.domain.Annotations)
+		if err != nil || held != nil {
+			return left, held, err
+		}
+	}
 	if seen.secret != nil {
 		if err := r.leaveSigningSecret(ctx, seen); err != nil {
-			return left, "", err
+			return left, nil, err
 		}
 	}
 	if why := r.withdraw(seen, v1alpha1.PurposeDMARC); why != "" {
-		return left, why, nil
+		return left, deleting(why), nil
 	}
 	standing := len(left)
 	left = slices.DeleteFunc(left, func(o v1alpha1.RecordStatus) bool { return o.Purpose == v1alpha1.PurposeDMARC })
 	keys, err := r.deleteKeys(ctx, seen)
 	switch {
 	case err != nil:
-		return left, "", err
+		return left, nil, err
 	case keys > 0:
-		return left, fmt.Sprintf("%d DKIMKeys are being deleted", keys), nil
+		return left, deleting(fmt.Sprintf("%d DKIMKeys are being deleted", keys)), nil
 	case len(left) > 0 && len(left) < standing:
-		return left, "the other records are removed next", nil
+		return left, deleting("the other records are removed next"), nil
 	}
-	return left, r.withdraw(seen, ""), nil
+	if why := r.withdraw(seen, ""); why != "" {
+		return left, deleting(why), nil
+	}
+	return left, nil, nil
+}
+
+func deleting(why string) *readiness.Finding {
+	return &readiness.Finding{Reason: v1alpha1.ReasonDeleting, Message: why}
+}
+
+// abandoned is a person's word that the records may stay behind.
+func abandoned(domain *v1alpha1.MailDomain) bool {
+	return domain.Annotations[v1alpha1.AnnotationAbandonRecords] == "true"
 }
 
 // deleteKeys deletes the keys that the domain made, and tells how many are still there. One that a person wrote stays.
@@ -133,7 +153,7 @@ func (r *Reconciler) keysThereAre(ctx context.Context, seen observation) ([]v1al
 
 // withdraw asks the queue to remove the records of one purpose, or all that are left, and says what it waits for.
 func (r *Reconciler) withdraw(seen observation, purpose v1alpha1.RecordPurpose) string {
-	if seen.domain.Annotations[v1alpha1.AnnotationAbandonRecords] == "true" {
+	if abandoned(seen.domain) {
 		return ""
 	}
 	wishes := removals(seen.domain, purpose)
@@ -145,6 +165,7 @@ func (r *Reconciler) withdraw(seen observation, purpose v1alpha1.RecordPurpose) 
 	}
 	submission := seen.submission()
 	submission.Wishes = wishes
+	submission.RemovalAgreed, _ = brake.Agreed(r.Clock.Now(), seen.domain.Annotations) // RemovalHeld has told what cannot be read
 	r.Queue.Submit(submission)
 	result, ok := r.Queue.Result(owner(seen.domain))
 	if !ok || result.Fingerprint != submission.Fingerprint() {
@@ -250,8 +271,12 @@ func (r *Reconciler) letGoOfSigningSecret(ctx context.Context, seen observation)
 	return client.IgnoreNotFound(r.Client.Patch(ctx, after, client.MergeFromWithOptions(live, client.MergeFromWithOptimisticLock{})))
 }
 
-// stillRemoving says what a deleted domain waits for. Whatever ends the wait wakes it.
-func (r *Reconciler) stillRemoving(ctx context.Context, seen observation, left []v1alpha1.RecordStatus, why string) (ctrl.Result, error) {
-	d := decision{findings: []readiness.Finding{{Reason: v1alpha1.ReasonDeleting, Message: why}}, records: left}
-	return r.report(ctx, seen, d, r.Clock.Now(), nil)
+// stillRemoving says what a deleted domain waits for. Whatever ends the wait wakes it, but for the removals of others.
+func (r *Reconciler) stillRemoving(ctx context.Context, seen observation, left []v1alpha1.RecordStatus, wait readiness.Finding) (ctrl.Result, error) {
+	now := r.Clock.Now()
+	d := decision{findings: []readiness.Finding{wait}, records: left}
+	if wait.Reason == v1alpha1.ReasonRemovalHeld {
+		d.look(now.Add(evidence.HeldLook))
+	}
+	return r.report(ctx, seen, d, now, nil)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/object"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
+	"github.com/maildomain-operator/maildomain-operator/internal/brake"
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 	"github.com/maildomain-operator/maildomain-operator/internal/dmarc"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
@@ -66,6 +67,9 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 		after.Zone = place.Known(seen.place, seen.failure)
 	}
 	after.MarkerGeneration = max(last.MarkerGeneration, seen.generation)
+	if agreed, _ := brake.Agreed(now, seen.domain.Annotations); agreed {
+		after.LastHandledAllowRemoval = seen.domain.Annotations[v1alpha1.AnnotationAllowRemoval]
+	}
 	after.Keys = keyStatuses(seen, last.Keys)
 	after.Records = sorted(append(keyRecords(seen.keys), d.records...))
 	after.Rotation = d.rotationStatus(seen, now)

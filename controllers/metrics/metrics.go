@@ -67,6 +67,7 @@ var (
 		ofDomain("rotation_next_timestamp_seconds", "When the next rotation begins; only where one is planned.", nextRotation),
 		ofDomain("rotation_last_success_timestamp_seconds", "When a new key last began to sign in place of another one.", lastRotation),
 		ofDomain("rotation_stuck_since_timestamp_seconds", "Since when a rotation that is due, or the key for the next one, has not come further; only while it is stuck.", rotationStuckSince),
+		ofDomain("removal_held", "1 if the domain's records are to go together with so many others that a person has to agree first, 0 if not.", removalHeld),
 		ofDomain("mail_held", "1 if signers hold the mail of the domain (451) because no usable key is left, 0 if not.", mailHeld),
 	}
 )

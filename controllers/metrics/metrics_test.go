@@ -83,6 +83,9 @@ func TestAScrapeTellsHowDomainsAndKeysStand(t *testing.T) {
 		}),
 		&v1alpha1.MailDomain{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "mail", Name: "mueller"}, Spec: v1alpha1.MailDomainSpec{Domain: "Müller.example"},
+			Status: v1alpha1.MailDomainStatus{Conditions: []metav1.Condition{
+				{Type: v1alpha1.ConditionRecordsPublished, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRemovalHeld},
+			}},
 		},
 		key("a", v1alpha1.PhaseSigning, 3*time.Hour, verified, func(k *v1alpha1.DKIMKey) { k.Status.SigningSinceTime = ago(2 * time.Hour) }),
 		key("b", v1alpha1.PhaseRetiring, 9*time.Hour, verified, func(k *v1alpha1.DKIMKey) { k.Status.SigningSinceTime = ago(8 * time.Hour) }),
@@ -117,6 +120,10 @@ maildomain_dkim_key_stuck_since_timestamp_seconds{algorithm="RSA",domain="acme.e
 # TYPE maildomain_mail_held gauge
 maildomain_mail_held{domain="acme.example",name="acme",namespace="mail"} 1
 maildomain_mail_held{domain="xn--mller-kva.example",name="mueller",namespace="mail"} 0
+# HELP maildomain_removal_held 1 if the domain's records are to go together with so many others that a person has to agree first, 0 if not.
+# TYPE maildomain_removal_held gauge
+maildomain_removal_held{domain="acme.example",name="acme",namespace="mail"} 0
+maildomain_removal_held{domain="xn--mller-kva.example",name="mueller",namespace="mail"} 1
 # HELP maildomain_rotation_last_success_timestamp_seconds When a new key last began to sign in place of another one.
 # TYPE maildomain_rotation_last_success_timestamp_seconds gauge
 maildomain_rotation_last_success_timestamp_seconds{domain="acme.example",name="acme",namespace="mail"} 1.7999928e+09

@@ -4,6 +4,7 @@
 package metrics
 
 import (
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -69,6 +70,12 @@ func rotationStuckSince(d domain, now time.Time) (float64, bool) {
 		}
 	}
 	return timestamp(since)
+}
+
+func removalHeld(d domain, _ time.Time) (float64, bool) {
+	return truth(slices.ContainsFunc(d.Status.Conditions, func(c metav1.Condition) bool {
+		return c.Status == metav1.ConditionFalse && c.Reason == v1alpha1.ReasonRemovalHeld
+	})), true
 }
 
 func mailHeld(d domain, _ time.Time) (float64, bool) {

@@ -5,6 +5,7 @@ package dnsplan
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 )
@@ -30,6 +31,27 @@ type Change struct {
 
 // Key returns the RRset that the change is about.
 func (c Change) Key() Key { return Key{Name: c.Name, Type: c.Type} }
+
+// Removals returns the RRsets in which the changes leave no record of ours although somebody may miss the one that goes.
+func Removals(changes []Change, wishes []Wish) []Key {
+	wanted := map[Key]bool{}
+	for _, w := range wishes {
+		wanted[w.Key()] = wanted[w.Key()] || w.Value != ""
+	}
+	var removed []Key
+	for _, c := range changes {
+		missed := func(v string) bool { return !Tombstone(v) }
+		if !wanted[c.Key()] && slices.ContainsFunc(c.Delete, missed) {
+			removed = append(removed, c.Key())
+		}
+	}
+	return removed
+}
+
+// Tombstone tells whether a value is a key record of ours with an empty p= (RFC 6376 §3.6.1: revoked), which nobody misses.
+func Tombstone(value string) bool {
+	return strings.HasPrefix(value, "v=DKIM1") && strings.HasSuffix(value, "p=")
+}
 
 // Apply returns what stands after the change if set stood before.
 func (c Change) Apply(set dnsrecord.Set) dnsrecord.Set {

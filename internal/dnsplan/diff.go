@@ -214,7 +214,7 @@ func decide(w Wish, set dnsrecord.Set, m Marker) (*Change, Outcome) {
 // secondKey says whether the wish would put a second key under a selector: the marker says that ours stands there, the
 // status does not know it, and it is another one. An empty p= may always replace a key.
 func secondKey(w Wish, mine []string) bool {
-	if !isSelector(w) || strings.HasSuffix(w.Value, "p=") {
+	if !isSelector(w) || Tombstone(w.Value) {
 		return false
 	}
 	return slices.ContainsFunc(mine, func(v string) bool { return v != w.Value && !slices.Contains(w.Ours, v) })

@@ -78,6 +78,8 @@ const (
 	Conflict OutcomeState = "Conflict"
 	// Pending: a change is planned, or a person has to make it.
 	Pending OutcomeState = "Pending"
+	// Held: the record was to go, and a person has to agree first; nothing was changed.
+	Held OutcomeState = "Held"
 	// Failed: the name could not be read, or the change did not take.
 	Failed OutcomeState = "Failed"
 )

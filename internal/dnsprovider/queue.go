@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/maildomain-operator/maildomain-operator/internal/brake"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 )
@@ -34,6 +35,10 @@ type Options struct {
 	// of their records, before records that nobody knows mean that a second copy
 	// of this installation writes them; 2 minutes if 0.
 	Hearing time.Duration
+	// Removals limits how many records may go without a person's word. Census counts those of the installation; without it
+	// nothing is held.
+	Removals brake.Limit
+	Census   func(context.Context) (brake.Census, error)
 }
 
 // Queue carries out submissions, one worker for each (account, zone).
@@ -43,6 +48,7 @@ type Queue struct {
 	opts  Options
 	owner string // hash
 	calls chan struct{}
+	gate  *gate
 	wake  *wakeSet[Owner]
 	wg    sync.WaitGroup
 
@@ -85,6 +91,7 @@ func NewQueue(opts Options) *Queue {
 		opts:    opts,
 		owner:   dnsplan.OwnerHash(opts.OwnerID),
 		calls:   make(chan struct{}, opts.MaxCalls),
+		gate:    newGate(opts),
 		wake:    newWakeSet[Owner](),
 		entries: map[Owner]*entry{},
 		domains: map[dnsrecord.Name]map[Owner]*entry{},

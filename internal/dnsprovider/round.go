@@ -24,7 +24,7 @@ const (
 
 // round carries out one batch:
 //
-//	read names and markers → judge the markers → plan
+//	read names and markers → judge the markers → plan → hold removals that a person has to agree to
 //	→ write the markers that lack something, read them back
 //	→ write the records, read them back
 //	→ take what is gone out of the markers
@@ -123,6 +123,7 @@ func (r *round) run(ctx context.Context) {
 			r.leave(d)
 		}
 	}
+	r.holdRemovals(ctx)
 	r.writeMarkers(ctx, func(d *domain) (dnsplan.Marker, bool, error) {
 		needed := dnsplan.Needed(d.wishes, d.outcomes)
 		if !d.standing.Lacks(needed) {

@@ -61,7 +61,7 @@ func (r *round) confirm(d *domain, applyErr func(Question) error, readErr error)
 			o.Message = lost(d.changes, k, r.seen[k])
 		case dnsplan.Conflict:
 			o.Message = "changed in the meantime: " + o.Message
-		case dnsplan.Pending, dnsplan.Failed:
+		case dnsplan.Pending, dnsplan.Failed, dnsplan.Held:
 			o.State, o.Changed, o.Replaced = dnsplan.Failed, false, planned.Replaced // the change may still show
 			o.Message = notTaken(k, r.seen, applyErr(k), readErr)
 		}
@@ -135,7 +135,8 @@ func (r *round) result(d *domain, j *job, at int) {
 		return
 	}
 	j.result.Outcomes = slices.Clone(d.outcomes[at : at+len(j.sub.Wishes)])
-	j.retry = d.retry || slices.ContainsFunc(j.result.Outcomes, func(o dnsplan.Outcome) bool { return o.State == dnsplan.Failed })
+	j.held = slices.ContainsFunc(j.result.Outcomes, func(o dnsplan.Outcome) bool { return o.State == dnsplan.Held })
+	j.retry = d.retry || j.held || slices.ContainsFunc(j.result.Outcomes, func(o dnsplan.Outcome) bool { return o.State == dnsplan.Failed })
 }
 
 // forAll says of every wish of a domain that its marker forbids to write.

@@ -45,6 +45,9 @@ type Submission struct {
 	Known []string
 	// TakeOver is the --owner-id whose records of this domain a person told us to take over; see the annotation of that name.
 	TakeOver string
+	// RemovalAgreed is a person's word that records of this domain may go, however many go with them; see the annotation
+	// allow-removal.
+	RemovalAgreed bool
 }
 
 // Fingerprint tells what is wanted. What the objects remember (RememberedGeneration, Known,

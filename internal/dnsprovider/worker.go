@@ -54,6 +54,7 @@ type job struct {
 	want, full string
 	result     Result
 	retry      bool // although the result is settled
+	held       bool // it waits for a person
 	retryAfter time.Duration
 }
 
@@ -280,6 +281,8 @@ func (q *Queue) backoff(j *job, attempts int) (time.Duration, bool) {
 		}
 	case !j.retry:
 		return 0, false
+	case j.held:
+		first, last = firstLongRetry, lastLongRetry
 	}
 	wait := last
 	if attempts < 16 {

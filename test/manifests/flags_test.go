@@ -22,7 +22,7 @@ func TestTheProgramKnowsEveryFlagOfTheManifests(t *testing.T) {
 		"config/default":    kustomize(t, "default"),
 		"config/namespaced": kustomize(t, "namespaced"),
 		"the chart": mustHelm(t, "watchNamespaces={team-a}", "providerEndpointAllow={ns1.example.org}", "dnsRoots={192.0.2.1:53}",
-			"revocationGrace=10m"),
+			"revocationGrace=10m", "massRemoval.limit=0.2,massRemoval.floor=0,massRemoval.window=30m"),
 	} {
 		for _, arg := range one[appsv1.Deployment](t, objects, "Deployment").Spec.Template.Spec.Containers[0].Args {
 			flag, _, _ := strings.Cut(arg, "=")

@@ -38,6 +38,7 @@ func TestAMisspeltValueIsRefused(t *testing.T) {
 		"replicas=two":                   "/replicas",
 		"logLevel=verbose":               "/logLevel",
 		"revocationGrace=soon":           "/revocationGrace",
+		"massRemoval.limit=10":           "/massRemoval/limit",
 		"image.digest=sha256:1":          "/image/digest",
 		"serviceAccount.anotations.a=b":  "'anotations' not allowed",
 		"rbac.creat=false":               "'creat' not allowed",
@@ -141,11 +142,11 @@ func TestTheKindsOutliveTheChartUnlessToldOtherwise(t *testing.T) {
 
 func TestValuesReachTheProgram(t *testing.T) {
 	args := one[appsv1.Deployment](t, mustHelm(t, "watchNamespaces={team-a,team-b}", "providerEndpointAllow={ns1.example.org}",
-		"dnsRoots={192.0.2.1:53}", "logLevel=debug", "revocationGrace=10m", "metrics.port=9090"), "Deployment").Spec.Template.Spec.Containers[0].Args
+		"dnsRoots={192.0.2.1:53}", "logLevel=debug", "revocationGrace=10m", "massRemoval.floor=30", "metrics.port=9090"), "Deployment").Spec.Template.Spec.Containers[0].Args
 	want := []string{
 		"--owner-id=test.example.org", "--leader-elect", "--metrics-bind-address=:9090", "--health-probe-bind-address=:8081", "--log-level=debug",
 		"--watch-namespace=team-a", "--watch-namespace=team-b", "--provider-endpoint-allow=ns1.example.org", "--dns-root=192.0.2.1:53",
-		"--revocation-grace=10m",
+		"--revocation-grace=10m", "--mass-removal-floor=30", "--mass-removal-limit=0.1", "--mass-removal-window=1h",
 	}
 	if diff := cmp.Diff(want, args); diff != "" {
 		t.Error("want (-), got (+):\n" + diff)

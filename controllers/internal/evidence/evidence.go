@@ -85,7 +85,7 @@ func provider(state dnsplan.OutcomeState, manual bool) desired.Provider {
 		return desired.Foreign
 	case dnsplan.Failed:
 		return desired.CouldNotDo
-	case dnsplan.Pending:
+	case dnsplan.Pending, dnsplan.Held:
 	}
 	if manual {
 		return desired.ByHand

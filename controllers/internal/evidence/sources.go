@@ -4,7 +4,10 @@
 package evidence
 
 import (
+	"context"
+
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
 )
 
@@ -14,6 +17,7 @@ type Queue interface {
 	Recheck(dnsprovider.Owner)
 	Result(dnsprovider.Owner) (dnsprovider.Result, bool)
 	Forget(dnsprovider.Owner)
+	RemovalHeld(ctx context.Context, keys []dnsplan.Key, agreed bool) (string, error)
 }
 
 // Prober tells what the authoritative servers say; see dnscheck.Prober.
