@@ -1,7 +1,8 @@
 // Copyright The maildomain-operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package dmarc reads and prints DMARC policy records (RFC 9989).
+// Package dmarc reads and prints DMARC policy records (RFC 9989). Its sections are cited, here and elsewhere, as the
+// published RFC of May 2026 numbers them.
 package dmarc
 
 import (

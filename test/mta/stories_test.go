@@ -157,11 +157,16 @@ func holds(t *testing.T, m message, d mailbox.Delivery) {
 // judge has every verifier judge every message at once: it is the processes that cost.
 func judge(t *testing.T, w *world, all []signed) {
 	t.Helper()
+	judgeBy(t, w, all, verifiers.All()...)
+}
+
+func judgeBy(t *testing.T, w *world, all []signed, judges ...verifiers.Verifier) {
+	t.Helper()
 	var messages [][]byte
 	for _, s := range all {
 		messages = append(messages, s.message)
 	}
-	for _, v := range verifiers.All() {
+	for _, v := range judges {
 		verdicts, err := v.JudgeAll(t.Context(), w.dns(), messages)
 		if err != nil {
 			t.Fatal(err)
