@@ -19,6 +19,9 @@ const (
 	// defaultHearing is how long after the start a marker may list records of
 	// which no object has told yet, before that means a second copy of us.
 	defaultHearing = 2 * time.Minute
+	// defaultGather is how long the first submission waits for others that come with it: the objects of a domain, and
+	// those of many domains, are reconciled one after the other.
+	defaultGather = 2 * time.Second
 )
 
 // Options make a Queue.
@@ -39,6 +42,9 @@ type Options struct {
 	// nothing is held.
 	Removals brake.Limit
 	Census   func(context.Context) (brake.Census, error)
+	// Gather is how long a submission waits for others to share its calls, at drivers to which many cost little more
+	// than few (Broad); 2 seconds if 0.
+	Gather time.Duration
 }
 
 // Queue carries out submissions, one worker for each (account, zone).
@@ -67,13 +73,22 @@ type entry struct {
 	worker     *worker
 
 	dirty    bool      // to be run, from due on
-	due      time.Time // zero: now
+	due      time.Time // zero: as soon as what belongs together has gathered
+	since    time.Time // dirty with no due time from here on
 	running  bool
 	attempts int // in a row that did not end well
 
 	answered bool
 	result   Result
 	deeds    map[dnsplan.Key]deed // at the names of the last answer
+}
+
+// hurry has the entry run without waiting for a next attempt. Guarded by Queue.mu.
+func (e *entry) hurry(now time.Time) {
+	if !e.dirty || !e.due.IsZero() {
+		e.since = now
+	}
+	e.dirty, e.due = true, time.Time{}
 }
 
 // NewQueue returns a queue; nothing runs before Start.
@@ -86,6 +101,9 @@ func NewQueue(opts Options) *Queue {
 	}
 	if opts.Hearing <= 0 {
 		opts.Hearing = defaultHearing
+	}
+	if opts.Gather <= 0 {
+		opts.Gather = defaultGather
 	}
 	q := &Queue{
 		opts:    opts,
@@ -143,7 +161,8 @@ func (q *Queue) Submit(s Submission) {
 	if same {
 		return
 	}
-	e.dirty, e.due, e.attempts = true, time.Time{}, 0
+	e.attempts = 0
+	e.hurry(q.opts.Now())
 	q.dispatch(e)
 }
 
@@ -153,7 +172,8 @@ func (q *Queue) Recheck(o Owner) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if e, ok := q.entries[o]; ok && !e.dirty {
-		e.dirty, e.due, e.answered = true, time.Time{}, false
+		e.answered = false
+		e.hurry(q.opts.Now())
 		q.dispatch(e)
 	}
 }
@@ -189,7 +209,8 @@ func (q *Queue) accountChanged(key ProviderKey) {
 	defer q.mu.Unlock()
 	for _, e := range q.entries {
 		if e.sub.Provider == key {
-			e.dirty, e.due, e.attempts = true, time.Time{}, 0
+			e.attempts = 0
+			e.hurry(q.opts.Now())
 			q.dispatch(e)
 		}
 	}

@@ -120,7 +120,12 @@ func (q *Queue) take(ctx context.Context, w *worker) (b *batch, wait time.Durati
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := q.opts.Now()
-	next, found := w.next()
+	broad, isBroad := w.account.Driver.(Broad)
+	gather := time.Duration(0)
+	if isBroad {
+		gather = q.opts.Gather
+	}
+	next, found := w.next(gather)
 	if !found || ctx.Err() != nil {
 		w.running = false
 		q.retire(w)
@@ -131,7 +136,7 @@ func (q *Queue) take(ctx context.Context, w *worker) (b *batch, wait time.Durati
 	}
 	b = &batch{account: w.account, zone: w.key.zone, hearing: now.Sub(q.started) < q.opts.Hearing}
 	limit := defaultBatch
-	if broad, ok := w.account.Driver.(Broad); ok {
+	if isBroad {
 		limit = broad.Batch()
 	}
 	for _, e := range w.entries {
@@ -162,11 +167,16 @@ func (q *Queue) gather(w *worker, b *batch) {
 	}
 }
 
-// next returns when the first dirty entry is due. Call with the lock.
-func (w *worker) next() (at time.Time, found bool) {
+// next returns when the first dirty entry is due; what is not waiting for a next attempt waits for others to gather. Call
+// with the lock.
+func (w *worker) next(gather time.Duration) (at time.Time, found bool) {
 	for _, e := range w.entries {
-		if e.dirty && (!found || e.due.Before(at)) {
-			at, found = e.due, true
+		due := e.due
+		if due.IsZero() {
+			due = e.since.Add(gather)
+		}
+		if e.dirty && (!found || due.Before(at)) {
+			at, found = due, true
 		}
 	}
 	if at.Before(w.notBefore) {
@@ -254,11 +264,11 @@ func (e *entry) remember(wishes []dnsplan.Wish, outcomes []dnsplan.Outcome, now 
 func (q *Queue) plan(e *entry, j *job, now time.Time) {
 	if e.dirty || e.want != j.want {
 		// Something else is wanted by now, or a new look at the same.
-		e.dirty, e.due = true, time.Time{}
+		e.hurry(now)
 		return
 	}
 	if e.full != j.full && !j.result.Settled() {
-		e.dirty, e.due = true, time.Time{} // what is ours has changed meanwhile
+		e.hurry(now) // what is ours has changed meanwhile
 		return
 	}
 	wait, again := q.backoff(j, e.attempts)

@@ -103,7 +103,7 @@ func (s subject) start(t *testing.T) *bench {
 	}
 	accounts := dnsprovider.NewAccounts()
 	accounts.Set(providerKey, account)
-	q := dnsprovider.NewQueue(dnsprovider.Options{OwnerID: "conformance", Accounts: accounts, Now: time.Now}) //nolint:forbidigo // see above
+	q := dnsprovider.NewQueue(dnsprovider.Options{OwnerID: "conformance", Accounts: accounts, Now: time.Now, Gather: time.Nanosecond}) //nolint:forbidigo // see above
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = q.Start(ctx) }()
