@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	theircloudflare "github.com/libdns/cloudflare"
@@ -227,6 +228,22 @@ var cloudflareFaults = []fault{
 		case <-impatient.Done():
 			return "a second caller waits for the first one's answer, longer than its own context"
 		}
+	}},
+	{"cloudflare-no-timeout", func(t *testing.T, e editor) (harm string) {
+		t.Helper()
+		e.(cloudflareEditor).server.Break(func(string, int) webapi.Fault { return webapi.Hang })
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(context.Background())
+			answered := make(chan error, 1)
+			go func() { _, err := e.get(ctx, "example.org"); answered <- err }()
+			pass(24 * time.Hour)
+			if len(answered) == 0 {
+				harm = "a request that is not answered waits for ever"
+			}
+			cancel()
+			<-answered
+		})
+		return harm
 	}},
 	{"cloudflare-throttling-untyped", func(t *testing.T, e editor) string {
 		t.Helper()

@@ -22,6 +22,7 @@ var cloudflareQuirks = []Quirk{
 	{"cloudflare-zone-list-one-page", "20 of 45 zones are listed", "all pages are read, and must add up"},
 	{"cloudflare-zone-id-kept", "the id of a zone that was made anew is kept for ever", "it is forgotten as soon as it leads nowhere"},
 	{"cloudflare-lock-over-io", "a lookup that hangs holds up every other caller", "no lock is held while a request is under way"},
+	{"cloudflare-no-timeout", "a request that is not answered waits for ever", "30 seconds a request, and two minutes a step of the queue"},
 	{"cloudflare-throttling-untyped", "429 and Retry-After are text in an error", "they are typed, and the queue waits as long"},
 	{"cloudflare-automatic-ttl", `"automatic" reads as one second`, "it is 300, and stays automatic where others have it"},
 	{"cloudflare-foreign-srv", "one SRV record of an unusual name makes the whole zone unreadable", "records that we have nothing to do with are not parsed"},
@@ -39,6 +40,7 @@ var route53Quirks = []Quirk{
 	{"route53-zone-needs-dot", "a zone without the last dot is not found", "names are canonical"},
 	{"route53-private-zone-first", "of a private and a public zone of one name it takes the first", "the public one is taken; of two, hostedZoneID says which"},
 	{"route53-one-call-a-record", "two calls for each record", "batches as large as they may be: 1,000 records, 32,000 characters"},
+	{"route53-first-calls-race", "calls that begin together write the module's fields unguarded (data race)", "nothing is made at the first call; the client is there before"},
 	{"route53-ends-the-process", "a profile that is not there ends the process", "it is an error"},
 }
 
@@ -48,6 +50,7 @@ var rfc2136Quirks = []Quirk{
 	{"rfc2136-cut-by-character", "strings are cut at 255 characters, not octets", "they are cut at 255 octets"},
 	{"rfc2136-absent-deleted", "absent records are reported as deleted", "what was read is what may be deleted, and a prerequisite"},
 	{"rfc2136-message-too-large", "300 DKIM keys do not fit into the one message", "updates are cut far below the limit"},
+	{"rfc2136-transfer-ignores-context", "a zone is read by AXFR, which goes on after its context has ended", "exact names are queried, and every exchange ends with its context"},
 	{"rfc2136-wrong-zone", "a wrong zone is a text about an RCODE", "it is named, with what to do"},
 }
 

@@ -228,7 +228,7 @@ var route53Faults = []fault{
 }
 
 func TestFaultsOfLibdnsRoute53AreCured(t *testing.T) {
-	reproduce(t, "route53", route53Faults, theirRoute53, ourRoute53, "route53-ends-the-process")
+	reproduce(t, "route53", route53Faults, theirRoute53, ourRoute53, "route53-ends-the-process", "route53-first-calls-race")
 }
 
 // A profile that is not there ends the process with log.Fatal, so the module runs in one of its own.

@@ -218,7 +218,7 @@ func TestFaultsOfLibdnsRFC2136AreCured(t *testing.T) {
 		addr := startKnot(t)
 		spec := v1alpha1.DNSProviderSpec{RFC2136: &v1alpha1.RFC2136{Server: addr.String(), TSIG: &v1alpha1.TSIG{KeyName: "operator", SecretRef: secretRef}}}
 		return ours(t, spec, tsigSecret, addr)
-	})
+	}, "rfc2136-transfer-ignores-context")
 }
 
 func TestFaultsOfLibdnsPowerDNSAreCured(t *testing.T) {

@@ -1,0 +1,9 @@
+// Copyright The maildomain-operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !race
+
+package dnsprovider_test
+
+// raceDetector: data races are not seen.
+const raceDetector = false
