@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/http"
 	"slices"
 	"time"
 
@@ -61,6 +62,8 @@ type Settings struct {
 	AllowedEndpoints Endpoints
 	// WireTime is what messages say that a server compares with its own clock (TSIG, RFC 8945); the Reconciler's clock if nil.
 	WireTime func() time.Time
+	// Transport carries requests to HTTP APIs; http.DefaultTransport if nil.
+	Transport http.RoundTripper
 }
 
 func (r *Reconciler) wireTime() func() time.Time {
@@ -125,7 +128,7 @@ func (r *Reconciler) try(ctx context.Context, key dnsprovider.ProviderKey, p *ob
 	}
 	forbidden := r.forbiddenNameserver(*p.spec)
 	account, err := dnsprovider.Open(ctx, *p.spec, dnsprovider.OpenOptions{
-		Secrets: r.secrets(key), Now: r.wireTime(),
+		Secrets: r.secrets(key), Now: r.wireTime(), Transport: r.Settings.Transport,
 		AmbientIdentity: r.Kind == v1alpha1.KindClusterDNSProvider, // a tenant is not the operator's pod
 		EndpointAllowed: func(hostport string) bool {
 			// The cluster kind is written by who runs the operator.
