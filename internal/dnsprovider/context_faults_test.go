@@ -96,6 +96,7 @@ func endless(t *testing.T) (addr string, sent <-chan struct{}) {
 func goesOn(t *testing.T, sent <-chan struct{}, call func(context.Context)) bool {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	returned := make(chan struct{})
 	go func() { defer close(returned); call(ctx) }()
 	cancelled := false

@@ -39,6 +39,11 @@ func (c *caller) do(ctx context.Context, f func(context.Context) error) error {
 	case err := <-done:
 		return c.explain(err)
 	case <-ctx.Done():
+	}
+	select {
+	case err := <-done: // its end is what ended the context
+		return c.explain(err)
+	default:
 		return c.fail(Unreachable, ctx.Err(), "no answer in time")
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/libdns/digitalocean"
 	"github.com/libdns/gandi"
 	hetzner "github.com/libdns/hetzner/v2"
+	"github.com/libdns/libdns"
 	"github.com/libdns/linode"
 	"github.com/libdns/ovh"
 	"github.com/libdns/porkbun"
@@ -50,6 +51,7 @@ var modules = map[string]module{
 			"api_version":        "it is part of the address",
 			"debug_logs_enabled": "it would log what is sent",
 		},
+		tested: "a fake of the API v4",
 		faults: "Append says nothing of records that it skipped, Set drops types, the process's log is taken over: all is read back, Set is never called, the log is given back",
 	},
 	"ovh": {
@@ -83,21 +85,42 @@ var modules = map[string]module{
 // gets one, for everybody.
 var ownTransport = sync.OnceFunc(func() { http.DefaultClient.Transport = http.DefaultTransport }) //nolint:gochecknoglobals // of the process
 
-// newLinode makes the module's first call, which takes over the log of the process (slog and log), and gives it back.
+// linodeClient gives the log of the process (slog and log) back, which the module takes over with its first call.
+type linodeClient struct{ *linode.Provider }
+
 func newLinode(settings map[string]string) (libdnsClient, error) {
 	ownTransport()
+	giveLogBack() // that is to say: it is known from here on
 	client, err := made[linode.Provider](settings)
 	if err != nil {
 		return nil, err
 	}
+	return &linodeClient{client.(*linode.Provider)}, nil
+}
+
+// GetRecords is the first call in every zone.
+func (l *linodeClient) GetRecords(ctx context.Context, zone string) ([]libdns.Record, error) {
+	defer giveLogBack()
+	return l.Provider.GetRecords(ctx, zone)
+}
+
+// ListZones is the first call of an account.
+func (l *linodeClient) ListZones(ctx context.Context) ([]libdns.Zone, error) {
+	defer giveLogBack()
+	return l.Provider.ListZones(ctx)
+}
+
+// processLog is the log as it was before the module's first call.
+var processLog = sync.OnceValue(func() func() { //nolint:gochecknoglobals // of the process
 	logger, writer, flags := slog.Default(), log.Writer(), log.Flags()
-	defer func() {
+	return func() {
+		if slog.Default() == logger {
+			return
+		}
 		slog.SetDefault(logger)
 		log.SetOutput(writer)
 		log.SetFlags(flags)
-	}()
-	cancelled, cancel := context.WithCancel(context.Background())
-	cancel()
-	_, _ = client.GetRecords(cancelled, "invalid.") // reaches nobody
-	return client, nil
-}
+	}
+})
+
+func giveLogBack() { processLog()() }

@@ -150,8 +150,17 @@ func TestCredentialsAreNotSentElsewhere(t *testing.T) {
 func TestTheLogOfTheProcessStaysItsOwn(t *testing.T) {
 	logger, writer, flags := slog.Default(), log.Writer(), log.Flags()
 	m := modules["linode"]
-	if _, err := Open(t.Context(), v1alpha1.DNSProviderSpec{Libdns: m.spec("linode")}, OpenOptions{Secrets: hunter2}); err != nil {
+	account, err := Open(t.Context(), v1alpha1.DNSProviderSpec{Libdns: m.spec("linode")}, OpenOptions{Secrets: hunter2})
+	if err != nil {
 		t.Fatal(err)
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel() // nobody is reached
+	if _, err := account.Driver.Zones(cancelled); err == nil {
+		t.Error("no error")
+	}
+	if _, err := account.Driver.Zone("example.org").Read(cancelled, nil); err == nil {
+		t.Error("no error")
 	}
 	if slog.Default() != logger || log.Writer() != writer || log.Flags() != flags {
 		t.Error("the log is another one")

@@ -168,7 +168,12 @@ func (z *genericZone) change(ctx context.Context, stands []libdnsRecord, c dnspl
 	}
 	if len(c.Delete) > 0 {
 		after, err := z.remove(ctx, stands, c, z.forms)
-		if err != nil {
+		switch {
+		case err != nil && len(c.Add) > 0 && after == nil:
+			// What stands is not known. The new record is put there all the same: a marker that is missing disowns records.
+			_, _ = z.append(ctx, c, z.forms.write)
+			return nil, err
+		case err != nil:
 			return after, err
 		}
 		stands = after
@@ -181,19 +186,10 @@ func (z *genericZone) change(ctx context.Context, stands []libdnsRecord, c dnspl
 
 // add writes the values of a change in a form, and returns what stands then.
 func (z *genericZone) add(ctx context.Context, stands []libdnsRecord, c dnsplan.Change, write textForm) ([]libdnsRecord, error) {
-	client, err := z.use()
+	said, err := z.append(ctx, c, write)
 	if err != nil {
 		return stands, err
 	}
-	relative, _ := c.Name.RelativeTo(z.name)
-	records := make([]libdns.Record, len(c.Add))
-	for i, value := range c.Add {
-		records[i] = libdns.TXT{Name: relative, Text: write(libdnsRecord{value: value}), TTL: time.Duration(c.TTL) * time.Second}
-	}
-	said := z.calls.do(ctx, func(ctx context.Context) error {
-		_, err := client.AppendRecords(ctx, z.name.FQDN(), records)
-		return err
-	})
 	after, err := z.after(ctx, stands, c)
 	if err != nil {
 		return after, err
@@ -202,6 +198,23 @@ func (z *genericZone) add(ctx context.Context, stands []libdnsRecord, c dnsplan.
 		return after, firstError(said, z.fail(Unknown, nil, "it said that it wrote %s, which holds %d records now", c.Name, len(set.Values)))
 	}
 	return after, nil // whatever it said: it stands
+}
+
+// append hands the values of a change to the module, and returns what it said.
+func (z *genericZone) append(ctx context.Context, c dnsplan.Change, write textForm) (said, err error) {
+	client, err := z.use()
+	if err != nil {
+		return nil, err
+	}
+	relative, _ := c.Name.RelativeTo(z.name)
+	records := make([]libdns.Record, len(c.Add))
+	for i, value := range c.Add {
+		records[i] = libdns.TXT{Name: relative, Text: write(libdnsRecord{value: value}), TTL: time.Duration(c.TTL) * time.Second}
+	}
+	return z.calls.do(ctx, func(ctx context.Context) error {
+		_, err := client.AppendRecords(ctx, z.name.FQDN(), records)
+		return err
+	}), nil
 }
 
 // remove deletes values as they were read, in the form that is known or the first that takes, and returns what stands then.
