@@ -54,6 +54,8 @@ func (c *session) report(err error) {
 	switch {
 	case c.holder.wasEvicted():
 		kind, err = "memory", errNoMemory
+	case c.wasDisplaced():
+		kind, err = "silent", errDisplaced
 	case errors.Is(err, errDone), errors.Is(err, net.ErrClosed), c.isDraining():
 		return
 	case errors.Is(err, io.EOF) && c.message == nil:

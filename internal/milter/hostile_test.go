@@ -86,9 +86,11 @@ func TestSilentAndSlowPeersEndByTheirTimeouts(t *testing.T) {
 		negotiate, idle, packet time.Duration
 	}{
 		"silent from the start":            {"", short, long, long},
-		"silent after the negotiation":     {hello, long, short, long},
+		"silent after the negotiation":     {hello, short, long, long},
+		"nothing but macros":               {hello + raw('D', "Ci\x00Q1\x00"), short, long, long},
+		"silent after a command":           {hello + raw('H', "x\x00"), long, short, long},
 		"silent in the middle of a packet": {hello + "\x00\x01\x00\x00Bx", long, long, short},
-		"silent in the middle of a length": {hello + "\x00\x01", long, short, long},
+		"silent in the middle of a length": {hello + raw('H', "x\x00") + "\x00\x01", long, short, long},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t, files(t), func(c *Config) {

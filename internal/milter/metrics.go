@@ -23,6 +23,7 @@ type Metrics struct {
 	connections prometheus.Gauge
 	refused     prometheus.Counter
 	evicted     prometheus.Counter
+	displaced   prometheus.Counter
 	protocol    *prometheus.CounterVec
 	panics      prometheus.Counter
 	reloads     *prometheus.CounterVec
@@ -59,7 +60,8 @@ func NewMetrics(registry prometheus.Registerer, policy Policy, live *Live, now f
 			Buckets: []float64{.0005, .001, .002, .004, .008, .016, .032, .064, .128, .256, .512, 1, 2, 4, 8, 16},
 		}),
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "connections", Help: "Connections of MTAs that are open."}),
-		refused:     prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "connections_refused_total", Help: "Connections closed because too many were open."}),
+		refused:     prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "connections_refused_total", Help: "Connections closed because too many were open, and none of them was silent."}),
+		displaced:   prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "connections_displaced_total", Help: "Silent connections closed because too many were open, and another came."}),
 		evicted:     prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "connections_evicted_total", Help: "Connections closed because all together kept too much of headers (--memory)."}),
 		panics:      prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "panics_total", Help: "Faults of the program that were caught."}),
 		domains:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: "domains", Help: "Domains of the key table by state: signing, keyless, stale (kept from an earlier reading), unread."}, []string{"state"}),
@@ -86,7 +88,7 @@ func NewMetrics(registry prometheus.Registerer, policy Policy, live *Live, now f
 	if policy.AcceptFailures {
 		failOpen.Set(1)
 	}
-	registry.MustRegister(m.latency, m.connections, m.refused, m.evicted, m.panics, m.domains, m.forged, m.judging, age, failOpen)
+	registry.MustRegister(m.latency, m.connections, m.refused, m.evicted, m.displaced, m.panics, m.domains, m.forged, m.judging, age, failOpen)
 	m.begin()
 	return m
 }

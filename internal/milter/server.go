@@ -23,9 +23,9 @@ type Config struct {
 	Deadline time.Duration
 	// Memory bounds what connections keep of headers together, in octets, beyond a small share of each.
 	Memory int
-	// MaxConnections bounds the MTA's connections; one more is closed at once.
+	// MaxConnections bounds the MTA's connections; one more takes the place of one that is silent, or is closed at once.
 	MaxConnections int
-	// NegotiateTimeout is how long a new connection may be silent.
+	// NegotiateTimeout is how long a new connection may take to negotiate and give its first command.
 	NegotiateTimeout time.Duration
 	// IdleTimeout is how long the MTA may be silent between commands. It waits for SMTP clients itself.
 	IdleTimeout time.Duration
@@ -102,8 +102,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, role Role) error {
 	}
 }
 
-// admit serves a connection, or closes it where there are too many: the MTA
-// then acts as it is told for a milter that is not there.
+// admit serves a connection, or closes it where there are too many and none is
+// silent: the MTA then acts as it is told for a milter that is not there.
 func (s *Server) admit(ctx context.Context, conn net.Conn, h handler) {
 	c := newSession(s, h, tune(conn))
 	if !s.addSession(c) {
@@ -121,7 +121,7 @@ func (s *Server) admit(ctx context.Context, conn net.Conn, h handler) {
 func (s *Server) addSession(c *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining || len(s.sessions) >= s.cfg.MaxConnections {
+	if s.draining || len(s.sessions) >= s.cfg.MaxConnections && !s.makeRoom() {
 		return false
 	}
 	s.sessions[c] = struct{}{}
@@ -134,8 +134,15 @@ func (s *Server) removeSession(c *session) {
 	_ = c.conn.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.sessions, c)
-	s.cfg.Metrics.connections.Dec()
+	s.forget(c)
+}
+
+// forget ends the count of a connection, once. The caller holds s.mu.
+func (s *Server) forget(c *session) {
+	if _, counted := s.sessions[c]; counted {
+		delete(s.sessions, c)
+		s.cfg.Metrics.connections.Dec()
+	}
 }
 
 func (s *Server) addListener(l net.Listener, role Role) bool {

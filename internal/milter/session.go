@@ -21,7 +21,9 @@ type session struct {
 	out     []byte
 	holder  *holder
 
+	opened     time.Time
 	negotiated bool
+	commanded  bool // a command came
 	protocol   protocol
 	macros     macros
 	client     client
@@ -31,9 +33,11 @@ type session struct {
 	headerEnded bool        // of the message
 	failed      bool        // a fault of the program spoilt the message
 
-	mu       sync.Mutex // of what follows, which Shutdown reads
-	busy     bool       // a message is on its way
-	draining bool
+	mu        sync.Mutex // of what follows, which the server reads
+	busy      bool       // a message is on its way
+	waiting   time.Time  // for the MTA since; zero: it does not
+	draining  bool
+	displaced bool
 }
 
 // errDone ends a connection as it should end.
@@ -41,7 +45,8 @@ var errDone = errors.New("done")
 
 func newSession(s *Server, h handler, conn net.Conn) *session {
 	c := &session{server: s, handler: h, conn: conn, in: newPacketReader(conn, &s.windows), macros: macros{}}
-	c.in.arriving = func() error { return c.patience(s.cfg.PacketTimeout) }
+	c.opened = time.Now()                                                                   //nolint:forbidigo // For a network deadline.
+	c.in.arriving = func() error { return c.patience(time.Now().Add(s.cfg.PacketTimeout)) } //nolint:forbidigo // A network deadline.
 	c.in.room = c.keep
 	c.holder = &holder{memory: s.memory, evict: func() { _ = conn.Close() }}
 	return c
@@ -61,16 +66,7 @@ func (c *session) run(ctx context.Context) {
 
 // turn takes one command.
 func (c *session) turn(ctx context.Context) error {
-	if !c.in.midPacket() {
-		wait := c.server.cfg.IdleTimeout
-		if !c.negotiated {
-			wait = c.server.cfg.NegotiateTimeout
-		}
-		if err := c.patience(wait); err != nil {
-			return err
-		}
-	}
-	p, err := c.in.next()
+	p, err := c.next()
 	if err != nil {
 		return err
 	}
@@ -78,6 +74,28 @@ func (c *session) turn(ctx context.Context) error {
 		return err
 	}
 	return c.keep(0)
+}
+
+// next reads a packet or piece, and waits for it where its beginning is not here yet.
+func (c *session) next() (packet, error) {
+	if c.in.midPacket() || c.in.begun() {
+		return c.in.next()
+	}
+	if err := c.patience(c.nextDeadline()); err != nil {
+		return packet{}, err
+	}
+	c.setWaiting(c.server.cfg.Now())
+	defer c.setWaiting(time.Time{})
+	return c.in.next()
+}
+
+// nextDeadline is how long the MTA may wait with its next command. It comes without SMTP client to the first one, and
+// that client may take its time for all others.
+func (c *session) nextDeadline() time.Time {
+	if !c.commanded {
+		return c.opened.Add(c.server.cfg.NegotiateTimeout)
+	}
+	return time.Now().Add(c.server.cfg.IdleTimeout) //nolint:forbidigo // A network deadline.
 }
 
 // keep says how much memory the connection takes: what it is reading, and what its message keeps.
@@ -88,14 +106,14 @@ func (c *session) keep(reading int) error {
 	return c.holder.keep(reading)
 }
 
-// patience sets how long the next read may take, unless the server shuts down and nothing is on its way.
-func (c *session) patience(wait time.Duration) error {
+// patience sets until when the next read may take, unless the server shuts down and nothing is on its way.
+func (c *session) patience(until time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.draining && !c.busy {
 		return errDone
 	}
-	return c.conn.SetReadDeadline(time.Now().Add(wait)) //nolint:forbidigo // A network deadline.
+	return c.conn.SetReadDeadline(until)
 }
 
 // drain lets a message that is on its way end, and ends the connection before the next.
@@ -114,6 +132,12 @@ func (c *session) setBusy(busy bool) {
 	c.busy = busy
 }
 
+func (c *session) setWaiting(since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = since
+}
+
 // take handles a packet and answers it. A fault of the program ends the message, not the process.
 func (c *session) take(ctx context.Context, p packet) (err error) {
 	defer func() {
@@ -124,6 +148,7 @@ func (c *session) take(ctx context.Context, p packet) (err error) {
 	if !c.negotiated && p.code != cmdNegotiate && p.code != cmdQuit {
 		return fmt.Errorf("%w: command %q before the negotiation", errMalformed, p.code)
 	}
+	c.commanded = c.commanded || p.code != cmdNegotiate && p.code != cmdMacro
 	if p.more { // Only a body comes in pieces, and is answered after the last.
 		c.body(p.data)
 		return nil

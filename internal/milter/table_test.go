@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/fstest"
@@ -217,7 +218,8 @@ func get(t *testing.T, h http.Handler, path string) (int, string) {
 func TestHTTPSaysHowThingsStand(t *testing.T) {
 	tree := files(t, domain(t, "example.org", key(t, "r1", rsa1), key(t, "e1", ed1)))
 	now := testNow
-	r := start(t, tree, func(c *Config) { c.Now = func() time.Time { return now } })
+	var passed atomic.Int64
+	r := start(t, tree, func(c *Config) { c.Now = func() time.Time { return testNow.Add(time.Duration(passed.Load())) } })
 	// A connection that was answered means that the listener is up.
 	r.dial(t, miltertest.Options{})
 	h := r.Handler(r.registry, 1)
@@ -231,6 +233,7 @@ func TestHTTPSaysHowThingsStand(t *testing.T) {
 	if code, text := get(t, r.Handler(r.registry, 2), "/readyz"); code != 503 || !strings.Contains(text, "1 of 2 listeners") {
 		t.Errorf("readyz: %d %q", code, text)
 	}
+	passed.Store(int64(time.Minute))
 	now = now.Add(time.Minute)
 	if _, text := get(t, h, "/metrics"); !strings.Contains(text, "maildomain_milter_key_table_age_seconds 60\n") || !strings.Contains(text, `maildomain_milter_unsigned_egress_total{reason="no_usable_key"} 0`) {
 		t.Errorf("metrics:\n%s", text)

@@ -49,6 +49,9 @@ const (
 	resReplyCode    response = 'y'
 )
 
+// lengthOctets are those of a packet's length.
+const lengthOctets = 4
+
 const (
 	// maxPacket bounds one packet. Postfix sends at most 65,535 octets of body
 	// and, as it comes, 102,400 of a header field (header_size_limit); Sendmail
@@ -97,6 +100,9 @@ func newPacketReader(r io.Reader, w *windows) *packetReader {
 // midPacket tells whether the next octets belong to a packet that has begun.
 func (p *packetReader) midPacket() bool { return p.left > 0 }
 
+// begun tells whether the next packet is here as far as its code.
+func (p *packetReader) begun() bool { return p.r.Buffered()-p.taken > lengthOctets }
+
 // release gives back what was lent; the last packet's data is gone with it.
 func (p *packetReader) release() {
 	if p.window != nil {
@@ -128,7 +134,7 @@ func (p *packetReader) next() (packet, error) {
 
 // begin reads length and code, and returns how many octets of data follow.
 func (p *packetReader) begin() (int, error) {
-	var head [4]byte
+	var head [lengthOctets]byte
 	if _, err := io.ReadFull(p.r, head[:]); err != nil {
 		return 0, err
 	}
