@@ -105,6 +105,7 @@ func newWorld(tb testing.TB, from *moment, cut cut, keys []dkim.KeyPair) *world 
 	w.store.Interfere = w.interfere
 	w.store.Changed = w.changed
 	w.begin()
+	tb.Cleanup(func() { w.operator.stop() }) // of a run that fails, too
 	return w
 }
 
