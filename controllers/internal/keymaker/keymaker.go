@@ -5,7 +5,8 @@
 // processor, and a hundred new domains must not keep the others waiting.
 //
 // A pair is kept until it was stored, so that a write that fails does not have it made again. What a crash takes from here
-// was never stored and never published.
+// was never stored and never published, and is made once more by the next process, which finds no Secret. A process that is
+// told to stop waits for the pairs under way, seconds at most, and forgets them.
 package keymaker
 
 import (
@@ -110,6 +111,9 @@ func (m *Maker) Forget(uid types.UID) {
 
 // fill carries one order out.
 func (m *Maker) fill(ctx context.Context, uid types.UID) {
+	if ctx.Err() != nil {
+		return // what waits is not begun any more
+	}
 	m.mu.Lock()
 	j, ok := m.jobs[uid]
 	if !ok || j.made {

@@ -7,9 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 
+	"go.uber.org/goleak"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
@@ -25,6 +27,7 @@ type shop struct {
 	parallel atomic.Int32
 	most     atomic.Int32
 	made     atomic.Int32
+	stop     func() // and wait until it has ended
 }
 
 func open(t *testing.T, workers int) *shop {
@@ -52,12 +55,13 @@ func open(t *testing.T, workers int) *shop {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Start(ctx) }()
-	t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(s.stop)
 	return s
 }
 
@@ -134,5 +138,52 @@ func TestWhatNobodyWantsAnyMoreIsNotMade(t *testing.T) {
 	s.finish <- nil
 	if about := <-s.told; about.Name != "b" || s.made.Load() != 1 {
 		t.Errorf("%v was told, %d were made", about, s.made.Load())
+	}
+}
+
+func TestAMakerThatIsToldToStopLeavesNothingBehind(t *testing.T) {
+	others := goleak.IgnoreCurrent()
+	s := open(t, 2)
+	for _, uid := range []types.UID{"a", "b", "c", "d"} {
+		_, _, _ = s.Make(order(uid))
+	}
+	<-s.making
+	<-s.making // both are at work, and two wait
+	s.stop()
+	goleak.VerifyNone(t, others)
+	if s.made.Load() != 0 || len(s.told) != 0 || len(s.making) != 0 {
+		t.Errorf("%d pairs were made, %d were told, %d more were begun", s.made.Load(), len(s.told), len(s.making))
+	}
+	for _, uid := range []types.UID{"a", "c"} {
+		if _, made, _ := s.Make(order(uid)); made {
+			t.Errorf("a pair is handed out for %s", uid)
+		}
+	}
+
+	next := open(t, 2) // what was begun is made once more by another process, and once
+	_, _, _ = next.Make(order("a"))
+	_, _, _ = next.Make(order("a"))
+	next.finish <- nil
+	<-next.told
+	if _, made, err := next.Make(order("a")); !made || err != nil || next.made.Load() != 1 || len(next.making) != 1 {
+		t.Errorf("made %t (%v), %d times", made, err, next.made.Load())
+	}
+}
+
+// A pair that comes after its order has ended is nobody's, also if another one of the same UID was ordered meanwhile.
+func TestAPairThatComesTooLateIsNobodys(t *testing.T) {
+	s := open(t, 1)
+	_, _, _ = s.Make(order("a"))
+	<-s.making
+	s.Forget("a")
+	_, _, _ = s.Make(order("a"))
+	<-s.making // anew
+	if _, made, err := s.Make(order("a")); made || err != nil {
+		t.Fatalf("the pair of the former order is handed out (%v)", err)
+	}
+	s.finish <- nil
+	<-s.told
+	if _, made, err := s.Make(order("a")); !made || err != nil || s.made.Load() != 1 || len(s.told) != 0 {
+		t.Errorf("made %t (%v), %d times", made, err, s.made.Load())
 	}
 }
