@@ -21,9 +21,9 @@ import (
 
 const (
 	clients    = 4
-	retryAfter = 20 * time.Millisecond
+	retryAfter = 50 * time.Millisecond
 	// Every other message is long, so that a kill finds it on its way through a milter.
-	longBody, shortBody = 1 << 20, 4 << 10
+	longBody, shortBody = 512 << 10, 4 << 10
 	// killWithin is after a message was taken: another one is then somewhere on its way.
 	killWithin = 60 * time.Millisecond
 )
