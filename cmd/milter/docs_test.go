@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 
+	"github.com/maildomain-operator/maildomain-operator/internal/dnslookup"
 	"github.com/maildomain-operator/maildomain-operator/internal/milter"
 )
 
@@ -73,6 +74,7 @@ func flagTable() string {
 func metricTable() string {
 	registry := &noting{Registry: prometheus.NewRegistry()}
 	milter.NewMetrics(registry, milter.Policy{}, &milter.Live{}, time.Now)
+	registerDNS(registry, &dnslookup.Resolver{}) // of a milter that verifies
 	slices.Sort(registry.rows)
 	return "| metric | labels | value |\n|---|---|---|\n" + strings.Join(registry.rows, "")
 }
