@@ -39,8 +39,7 @@ func run(ctx context.Context, o options) error {
 	}
 	logTo(zap.New(zap.Level(level), zap.UseDevMode(o.logFormat == "console")))
 
-	wall := clock.RealClock{}
-	serverTime := servertime.New(wall.Now)
+	serverTime := servertime.New(clock.RealClock{}.Now)
 	mgr, err := newManager(o, serverTime)
 	if err != nil {
 		return err
@@ -58,9 +57,9 @@ func run(ctx context.Context, o options) error {
 		ClusterProviders: len(o.watchNamespaces) == 0,
 		Keys:             dkimkey.Settings{MinimumWait: o.minimumWait, RevocationGrace: o.revocationGrace},
 		Providers:        dnsprovider.Settings{OperatorNamespace: o.operatorNamespace, AllowedEndpoints: o.endpoints},
-		Probing:          dnscheck.Options{Now: wall.Now, Roots: roots, Port: o.dnsPort, MinimumWait: minimumWait, Interval: o.probeInterval},
+		Probing:          dnscheck.Options{Now: serverTime.Now, Roots: roots, Port: o.dnsPort, MinimumWait: minimumWait, Interval: o.probeInterval},
 		Removals:         o.removals,
-		Clock:            wall,
+		Clock:            serverTime,
 		ServerTime:       serverTime,
 		Metrics:          metrics.Registry,
 	})
