@@ -22,7 +22,7 @@ GOTEST  := go test
 # -p 2: API server tests start two processes each; more at once make a small machine swap, not finish sooner.
 TESTFLAGS ?= -p 2 -timeout 15m
 # Runs that are too long for the race detector: with it (-short) they take a sample, without it they are whole.
-LARGEST := AnyTransition|ManyDomains|TwoThousand
+LARGEST := AnyTransition|ManyDomains|TwoThousand|RealControllers
 
 ##@ Develop
 
@@ -54,7 +54,7 @@ generate: tools-generate ## Write deep copies, CRDs, RBAC and the chart's copies
 .PHONY: test
 test: apiserver kubectl tools-manifests ## Every test that needs neither root nor Debian packages, API server included
 	$(GOTEST) -race -short $(TESTFLAGS) ./...
-	$(GOTEST) -run '$(LARGEST)' $(TESTFLAGS) ./test/operator ./test/crash ./internal/milter
+	$(GOTEST) -run '$(LARGEST)' $(TESTFLAGS) ./test/operator ./test/crash ./test/simulation ./internal/milter
 
 .PHONY: test-openssl
 test-openssl: ## The milter's tests once more, with the build that signs by OpenSSL (a C compiler and libcrypto.so.3)
@@ -67,8 +67,9 @@ test-integration: build apiserver ## Stories and the providers' suite against re
 	$(GOTEST) -tags integration $(TESTFLAGS) -v -count=1 ./test/e2e/... ./test/mta/... ./test/judge/... ./test/conformance/... ./internal/dnsprovider/... ./test/monitoring/...
 
 .PHONY: simulate
-simulate: ## A thousand domains rotate their keys for three years, and every message is checked where it arrives
+simulate: ## A thousand domains rotate their keys for three years, and fifty for one by the real controllers; every message is checked where it arrives
 	$(GOTEST) -count=1 -v ./test/simulation -run TestNoMessageIsLost -domains 1000 -years 3
+	$(GOTEST) -count=1 -v -timeout 1h ./test/simulation -run TestTheRealControllers -domains 50 -days 365
 
 .PHONY: test-rotation
 test-rotation: build apiserver ## Ten rotations and a revocation while mail flows; the last lines are the counts (Debian, root)

@@ -12,6 +12,7 @@
 package controllerstest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -43,6 +44,9 @@ type Queue = evidence.Queue
 // Prober tells what the authoritative servers say.
 type Prober = evidence.Prober
 
+// Zones tells where the public DNS looks for a name.
+type Zones = place.Zones
+
 // KeyMaker makes key pairs.
 type KeyMaker = dkimkey.KeyMaker
 
@@ -61,13 +65,17 @@ type World struct {
 	Clock   clock.PassiveClock
 	// ServerTime has to have seen an answer of the API server, or no key is ever retired.
 	ServerTime *servertime.Watch
-	// Providers are open from the beginning; their zones have to be named in spec.zones.
+	// Providers are open from the beginning.
 	Providers []dnsprovider.ProviderKey
-	Queue     Queue
-	Prober    Prober
-	Keys      KeyMaker
-	Signers   Signers // of pods that spec.dkim.signers selects
-	Settings  dkimkey.Settings
+	// Zones finds the zone of a name; nil where spec.zones says it, and spec.verification names the servers.
+	Zones    Zones
+	Queue    Queue
+	Prober   Prober
+	Keys     KeyMaker
+	Signers  Signers // of pods that spec.dkim.signers selects
+	Settings dkimkey.Settings
+	// Retry is how often is looked again at what no watch tells of; 30 seconds if 0.
+	Retry time.Duration
 	// Say hears of every event, if set.
 	Say func(about runtime.Object, kind, reason, note string)
 }
@@ -78,9 +86,6 @@ type Process struct {
 	keys    dkimkey.Reconciler
 }
 
-// retry is how often a process looks again at what no watch tells of.
-const retry = 30 * time.Second
-
 // Start starts a process, which knows nothing but what it reads.
 func Start(w World) *Process {
 	accounts := dnsprovider.NewAccounts()
@@ -88,9 +93,10 @@ func Start(w World) *Process {
 		accounts.Set(p, &dnsprovider.Account{})
 	}
 	var (
-		places = place.Finder{Client: w.Objects, Accounts: accounts, ClusterScope: true}
+		places = place.Finder{Client: w.Objects, Accounts: accounts, Zones: w.Zones, ClusterScope: true}
 		claims = claim.NewBook(w.Leases, place.Holds(w.Live))
 		events = recorder{w.Say}
+		retry  = cmp.Or(w.Retry, 30*time.Second)
 	)
 	return &Process{
 		domains: maildomain.Reconciler{

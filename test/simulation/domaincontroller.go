@@ -49,15 +49,24 @@ func (w *world) crash() {
 	w.truth.downSince, w.downUntil = w.now, w.now.Add(down)
 	w.prober.forget()
 	w.provider.forget()
+	w.operator.crashed()
 	w.at(w.downUntil, w.wakeAll)
 }
 
 func (w *world) down() bool { return w.now.Before(w.downUntil) }
 
-// operatorNow is what the operator takes for the time, with the precision of a status.
-func (w *world) operatorNow() time.Time { return w.now.Add(w.clock.offset).Truncate(time.Second) }
+// operatorNow is what the operator takes for the time, with the precision of a status: the API server's, unless the two are
+// so far apart that nobody knows who is right.
+func (w *world) operatorNow() time.Time { return w.now.Add(w.skew()).Truncate(time.Second) }
 
-func (w *world) inDoubt() bool { return !rotation.ClocksAgree(w.operatorNow(), w.now) }
+func (w *world) skew() time.Duration {
+	if w.inDoubt() {
+		return w.clock.offset
+	}
+	return 0
+}
+
+func (w *world) inDoubt() bool { return !rotation.ClocksAgree(w.now.Add(w.clock.offset), w.now) }
 
 func (w *world) visible() time.Time { return w.now.Add(cacheLag(w.rng)) }
 
@@ -103,7 +112,7 @@ func (w *world) reconcileDomain() {
 		w.domainAlarm.in(time.Second + time.Duration(w.rng.Int64N(int64(10*time.Second))))
 	}
 	if !d.LookAgain.IsZero() {
-		w.domainAlarm.at(d.LookAgain.Add(-w.clock.offset))
+		w.domainAlarm.at(d.LookAgain.Add(-w.skew()))
 	}
 }
 
@@ -145,23 +154,30 @@ func (w *world) view(k *dkimKey, signing signingSecret) rotation.Key {
 
 func (w *world) policy(views []rotation.Key, now time.Time) rotation.Policy {
 	spec := &w.cluster.domain
+	rotateAt, next := w.due(views, now)
+	if !next.IsZero() {
+		w.domainAlarm.at(next.Add(-w.skew()))
+	}
+	selectors := w.profile.selectors
+	selectors.Used, selectors.Revoked = sortedKeys(spec.used), sortedKeys(spec.revoked)
+	return rotation.Policy{Keys: spec.keys, Selectors: selectors, RotateAt: rotateAt, Undo: spec.undo, Lifetimes: w.lifetimes()}
+}
+
+// due says which rotation is due and when the next one is, and follows whether it is completed.
+func (w *world) due(views []rotation.Key, now time.Time) (rotateAt, next time.Time) {
+	spec := &w.cluster.domain
 	calendar := w.profile.calendar
-	calendar.Seed, calendar.Suspended = w.name, spec.suspended
+	calendar.Seed, calendar.Suspended = w.seed, spec.suspended
 	calendar.Asked, calendar.Handled = spec.asked, spec.handled
 	generation := rotation.Generation(views)
 	if !spec.asked.IsZero() && !generation.Before(spec.asked) {
 		spec.handled = spec.asked
 	}
-	rotateAt, next := calendar.Due(generation, now)
-	if !next.IsZero() {
-		w.domainAlarm.at(next.Add(-w.clock.offset))
-	}
+	rotateAt, next = calendar.Due(generation, now)
 	if !w.inDoubt() {
 		w.noteDue(rotateAt, next, generation)
 	}
-	selectors := w.profile.selectors
-	selectors.Used, selectors.Revoked = sortedKeys(spec.used), sortedKeys(spec.revoked)
-	return rotation.Policy{Keys: spec.keys, Selectors: selectors, RotateAt: rotateAt, Undo: spec.undo, Lifetimes: w.lifetimes()}
+	return rotateAt, next
 }
 
 // carryOut does one step after the other and stops at the first that fails.

@@ -15,6 +15,8 @@ type target struct {
 type verdict struct {
 	verified bool
 	at       time.Time
+	ours     time.Time // the same by the operator's clock
+	since    time.Time // when the value was first found, by the operator's clock
 }
 
 // prober asks the authoritative servers, as internal/dnscheck does, and wakes whoever wants to know.
@@ -57,7 +59,13 @@ func (p *prober) look(selector string) {
 	if last, ok := p.verdicts[selector]; !ok || last.verified != verified {
 		w.wakeKey(selector)
 	}
-	p.verdicts[selector] = verdict{verified: verified, at: w.now}
+	v := verdict{verified: verified, at: w.now, ours: w.operatorNow()}
+	if v.since = p.verdicts[selector].since; verified {
+		stamp(&v.since, v.ours)
+	} else {
+		v.since = time.Time{}
+	}
+	p.verdicts[selector] = v
 }
 
 // sweep looks at once, for the last evidence before a key signs. Where a record is lacking, the rounds go on anyway.
@@ -99,6 +107,7 @@ type provider struct {
 	world  *world
 	wanted map[string]keyID
 	broken time.Time // until when every call fails
+	answer func(selector string, value keyID, done bool)
 }
 
 // submit asks for a value and wakes the key's controller when it stands.
@@ -121,6 +130,7 @@ func (p *provider) call(selector string, value keyID) {
 		}
 		if w.now.Before(p.broken) {
 			w.report.ProviderFaults++
+			p.answer(selector, value, false)
 			p.callAgain(selector, value)
 			return
 		}
@@ -128,6 +138,7 @@ func (p *provider) call(selector string, value keyID) {
 			w.checkRecordChange(selector, value)
 			w.publish(selector, value)
 		}
+		p.answer(selector, value, true)
 		w.wakeKey(selector)
 	})
 }
@@ -140,7 +151,7 @@ func (p *provider) callAgain(selector string, value keyID) {
 
 func (p *provider) forget() { clear(p.wanted) }
 
-// steppingClock is the operator's clock: right, but for what was stepped.
+// steppingClock is the clock of the operator's node: right, but for what was stepped.
 type steppingClock struct{ offset time.Duration }
 
 // stepClock has the operator's clock be wrong for a while, as after a node's clock lost its battery.
@@ -149,7 +160,7 @@ func (w *world) stepClock() {
 	if w.clock.offset != 0 {
 		return
 	}
-	off := pick(w.rng, 6*time.Minute, time.Hour, day, 40*day, 400*day)
+	off := pick(w.rng, 10*time.Second, 3*time.Minute, 6*time.Minute, time.Hour, day, 40*day, 400*day)
 	if w.rng.Float64() < 0.5 {
 		off = -off
 	}

@@ -56,10 +56,10 @@ func (w *world) reconcile(k dkimKey) {
 		w.note(&k, view)
 	}
 	if !r.Until.IsZero() {
-		w.keyAlarm(k.selector).at(r.Until.Add(-w.clock.offset))
+		w.keyAlarm(k.selector).at(r.Until.Add(-w.skew()))
 	}
 	if !k.usable.IsZero() && w.operatorNow().Before(k.usable) {
-		w.keyAlarm(k.selector).at(k.usable.Add(-w.clock.offset))
+		w.keyAlarm(k.selector).at(k.usable.Add(-w.skew()))
 	}
 	w.patchStatus(before, k)
 	if view.Unsure != "" {

@@ -28,7 +28,7 @@ func TestEachMutantBreaksItsInvariant(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			invariant := strings.Join(strings.SplitN(name, "-", 3)[:2], " ")
-			run := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-overlay", overlay(t, root, patch),
+			run := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-tags", "decisions", "-overlay", overlay(t, root, patch),
 				"-run", "^TestNoMessageIsLost", ".", "-domains", "50", "-years", "1", "-seed", "4")
 			out, err := run.CombinedOutput()
 			switch {

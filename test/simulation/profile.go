@@ -16,6 +16,7 @@ type profile struct {
 	keys      []rotation.WantedKey
 	selectors rotation.Selectors
 	calendar  rotation.Calendar
+	cron      [2]string     // of the calendar's schedule: five fields and a time zone
 	period    time.Duration // between two rotations, about
 	lifetimes rotation.Lifetimes
 	adopted   bool // a key of 1024 bits signs already
@@ -107,7 +108,7 @@ func drawCalendar(rng *rand.Rand, p *profile) {
 	if err != nil {
 		panic(err) // of a text in this file
 	}
-	p.calendar.Schedule = &schedule
+	p.calendar.Schedule, p.cron = &schedule, s
 	first := schedule.Next(start)
 	p.period = schedule.Next(first).Sub(first)
 }

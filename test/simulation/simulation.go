@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package simulation runs the decisions of internal/rotation for years of model time, in a world that does what the real
-// one does at its worst, and checks every message where it arrives.
+// one does at its worst, and checks every message where it arrives. The real controllers live in the same world, on objects
+// that the process keeps (controllers_test.go): what is said here of the operator's part they do themselves.
 //
 //	person ─► domain controller ─► signing Secret ─► pods, each with a lag ─► messages, held up to five days ─┐
 //	             rotation.Next          │                                                                     ▼
@@ -38,6 +39,11 @@ const day = 24 * time.Hour
 // Run simulates every domain in a world of its own: nothing that domains share takes part in a rotation but the clock,
 // which the jitter is there for.
 func Run(c Config) Report {
+	return run(c, start.AddDate(c.Years, 0, 0), func(*world) {})
+}
+
+// run simulates until the end worlds whose operator somebody may change before they begin.
+func run(c Config, end time.Time, change func(*world)) Report {
 	reports := make([]Report, c.Domains)
 	swaps := make([][]time.Time, c.Domains)
 	var wg sync.WaitGroup
@@ -47,7 +53,8 @@ func Run(c Config) Report {
 			for i := range next {
 				rng := rand.New(rand.NewPCG(c.Seed, uint64(i)))
 				w := newWorld(fmt.Sprintf("domain%d.example", i), draw(rng), rng)
-				w.run(start.AddDate(c.Years, 0, 0))
+				change(w)
+				w.run(end)
 				reports[i], swaps[i] = w.report, w.swaps
 			}
 		})

@@ -20,6 +20,11 @@ var (
 func TestNoMessageIsLostInYearsOfRotations(t *testing.T) {
 	report := Run(Config{Seed: *seed, Domains: *domains, Years: *years})
 	t.Logf("seed %d, %d years\n%s", *seed, *years, &report)
+	judge(t, report)
+}
+
+func judge(t *testing.T, report Report) {
+	t.Helper()
 	for i, v := range report.Violations {
 		if i == 10 {
 			t.Fatalf("and %d more", len(report.Violations)-i)

@@ -17,10 +17,12 @@ import (
 type world struct {
 	agenda
 	name    string
+	seed    string // spreads its rotations
 	profile profile
 	rng     *rand.Rand
 	report  Report
 
+	operator    operator
 	cluster     cluster
 	clock       steppingClock
 	downUntil   time.Time
@@ -44,25 +46,47 @@ type world struct {
 func newWorld(name string, p profile, rng *rand.Rand) *world {
 	w := &world{
 		agenda: agenda{now: start}, name: name, profile: p, rng: rng,
-		cluster: newCluster(), keyAlarms: map[string]*alarm{}, zone: newZone(p.servers), truth: newTruth(),
+		seed: name, cluster: newCluster(), keyAlarms: map[string]*alarm{}, zone: newZone(p.servers), truth: newTruth(),
 	}
 	w.report.Domains = 1
+	w.operator = decisions{w}
 	w.cluster.domain.keys = slices.Clone(p.keys)
-	w.domainAlarm = &alarm{agenda: &w.agenda, ring: func() { w.reconcileDomain(); w.trace.note(w) }}
+	w.domainAlarm = &alarm{agenda: &w.agenda, ring: func() { w.operator.reconcileDomain(); w.trace.note(w) }}
 	w.prober = prober{world: w, targets: map[string]target{}, verdicts: map[string]verdict{}}
-	w.provider = provider{world: w, wanted: map[string]keyID{}}
+	w.provider = provider{world: w, wanted: map[string]keyID{}, answer: func(string, keyID, bool) {}}
 	for range p.resolvers {
 		w.resolvers = append(w.resolvers, resolver{entries: map[string]cacheEntry{}})
 	}
 	w.pods = make([]pod, p.pods)
-	if p.adopted {
-		w.adopt()
-	}
 	return w
 }
 
+// operator is who looks after the domain: the decisions alone, or the real controllers. What it writes stands in w.cluster.
+type operator interface {
+	begin()                       // the MailDomain is there
+	reconcileDomain()             // look at the domain
+	reconcileKey(selector string) // look at one of its keys
+	crashed()                     // forget what was not written
+	hear()                        // a person changed w.cluster.domain
+	lose(name string)             // somebody deleted a private key
+}
+
+// decisions are an operator that knows internal/rotation and little else.
+type decisions struct{ *world }
+
+func (d decisions) begin() {
+	if d.profile.adopted {
+		d.adopt()
+	}
+}
+
+func (d decisions) crashed()         {}
+func (d decisions) hear()            {}
+func (d decisions) lose(name string) { delete(d.cluster.secrets, name) }
+
 // run lets the world go on until the end, and then counts what was left undone.
 func (w *world) run(end time.Time) {
+	w.operator.begin()
 	w.domainAlarm.in(0)
 	w.resync()
 	w.in(w.between(w.profile.clockSteps), w.stepClock)
@@ -73,15 +97,23 @@ func (w *world) run(end time.Time) {
 	w.checkEnd()
 }
 
-// adopt brings a key in that signs already, outside of the cluster: its record stands, its Secret is there.
-func (w *world) adopt() {
+// before is the selector of a key that signs already, outside of the cluster.
+const before = "before"
+
+// stands has the record of that key stand there, for long.
+func (w *world) stands() keyID {
 	w.pairs++
-	const selector = "before"
 	id := w.pairs
-	w.zone.primary[selector] = id
+	w.zone.primary[before] = id
 	for server := range w.zone.servers {
-		w.zone.append(server, selector, start.Add(-30*day), id)
+		w.zone.append(server, before, start.Add(-30*day), id)
 	}
+	return id
+}
+
+// adopt brings it in: its Secret is there.
+func (w *world) adopt() {
+	id, selector := w.stands(), before
 	k := dkimKey{
 		name: nameOf(selector), selector: selector, algorithm: dkim.RSA, bits: 1024, created: start, adopted: true,
 		intent: rotation.ToStandBy, pair: id, asked: id, published: start, verified: start, usable: start,
@@ -113,7 +145,7 @@ func (w *world) wakeKey(selector string) {
 func (w *world) keyAlarm(selector string) *alarm {
 	a := w.keyAlarms[selector]
 	if a == nil {
-		a = &alarm{agenda: &w.agenda, ring: func() { w.reconcileKey(selector); w.trace.note(w) }}
+		a = &alarm{agenda: &w.agenda, ring: func() { w.operator.reconcileKey(selector); w.trace.note(w) }}
 		w.keyAlarms[selector] = a
 	}
 	return a
@@ -135,6 +167,7 @@ func (w *world) planActs() {
 func (w *world) planAct(a act, average time.Duration) {
 	w.in(w.between(average), func() {
 		w.do(a)
+		w.operator.hear()
 		w.domainAlarm.in(0)
 		w.planAct(a, average)
 	})
@@ -161,7 +194,7 @@ func (w *world) do(a act) {
 		if keys := w.cluster.live(); len(keys) > 0 {
 			k := keys[w.rng.IntN(len(keys))]
 			if !k.adopted { // who brought it puts it back
-				delete(w.cluster.secrets, k.name)
+				w.operator.lose(k.name)
 				w.report.Lost++
 				w.wakeKey(k.selector)
 			}
@@ -169,7 +202,7 @@ func (w *world) do(a act) {
 	case suspend:
 		spec.suspended = true
 		w.truth.suspended = true
-		w.in(time.Duration(w.rng.Int64N(int64(60*day))), func() { spec.suspended = false; w.domainAlarm.in(0) })
+		w.in(time.Duration(w.rng.Int64N(int64(60*day))), func() { spec.suspended = false; w.operator.hear(); w.domainAlarm.in(0) })
 	}
 }
 
