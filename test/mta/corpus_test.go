@@ -73,7 +73,7 @@ func judgeCorpus(t *testing.T, w *world, v verifiers.Verifier, good, changed [][
 // sign sends messages through the milter, over one connection, in pieces of all sizes.
 func (w *world) sign(t *testing.T, raw [][]byte, random oddity) [][]byte {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // far more than it takes
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute) // far more than it takes
 	defer cancel()
 	milter, err := miltertest.Dial(ctx, "unix:"+w.socket, miltertest.Options{})
 	if err != nil {
