@@ -57,7 +57,7 @@ func together(f func()) {
 // of each record that it sent.
 func endless(t *testing.T) (addr string, sent <-chan struct{}) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,8 +36,8 @@ type Broad interface {
 
 // Reserved is a Driver that leaves some records to a person.
 type Reserved interface {
-	// Refuses says why the record of this wish is not changed here, and what to do; "" if it may be.
-	Refuses(zone dnsrecord.Name, w dnsplan.Wish) string
+	// Refuses says why this change, which a wish asks for, is not made here, and what to do; "" if it may be.
+	Refuses(zone dnsrecord.Name, w dnsplan.Wish, c dnsplan.Change) string
 }
 
 // Zone reads and changes one zone. The queue uses it from one goroutine at a time.

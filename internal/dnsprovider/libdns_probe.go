@@ -89,8 +89,7 @@ func (z *genericZone) try(ctx context.Context, stands []libdnsRecord, probe dnsp
 	if !altered {
 		return nil, wrong // it may be the provider's bad day
 	}
-	z.halted = "it does not keep a text of several strings as it was written, so no key fits; tried at " + string(probe.Name)
-	return nil, z.fail(Refused, wrong, "%s", z.halted)
+	return nil, z.fail(Refused, wrong, "it does not keep a text of several strings as it was written, so no key fits; tried at %s", probe.Name)
 }
 
 // sweep removes whatever stands at the probe's name: this run's, or one's that was cut off. found, if any, learns how.
@@ -103,8 +102,7 @@ func (z *genericZone) sweep(ctx context.Context, stands []libdnsRecord, probe dn
 	c.Add, c.Delete, c.Prerequisite = nil, left.Values, left
 	stands, err := z.remove(ctx, stands, c, found)
 	if err != nil && stands != nil {
-		z.halted = "what was tried at " + string(probe.Name) + " cannot be deleted again; remove it by hand, then edit the provider object to go on"
-		return nil, z.fail(Refused, err, "%s", z.halted)
+		return nil, z.fail(Refused, err, "what was tried at %s cannot be deleted again: remove it by hand", probe.Name)
 	}
 	return stands, err
 }

@@ -385,6 +385,30 @@ func TestAModuleWritesNothingBesideRecordsOfOthers(t *testing.T) {
 	})
 }
 
+// Somebody adds a record beside ours: from then on the name is theirs, too, and ours stays until a person has looked.
+func TestAModuleDeletesNothingBesideRecordsOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newFakeModule(manners{matches: byNameAndType})
+		b := start(t, m.driver(nil), "us")
+		s := submission("a", txt("_dmarc.example.org", looking))
+		b.queue.Submit(s)
+		b.pass(time.Minute)
+		s = remember(s, b.result(s.Owner))
+		m.mu.Lock()
+		m.put(libdns.RR{Name: "_dmarc", Type: "TXT", TTL: time.Minute, Data: "theirs"})
+		m.mu.Unlock()
+		s.Wishes[0].Value = ""
+		b.queue.Submit(s)
+		b.pass(time.Hour)
+		if o := b.result(s.Owner).Outcomes[0]; o.State != dnsplan.Conflict || !strings.Contains(o.Message, "remove it by hand") {
+			t.Errorf("%+v", o)
+		}
+		if got := m.texts("_dmarc"); !slices.Equal(got, []string{"theirs", looking}) {
+			t.Errorf("_dmarc holds %q", got)
+		}
+	})
+}
+
 // What a caller gave up may still be carried out: until it has come back, nothing else is asked of the module.
 func TestACallThatHangsHoldsUpItsOwnZoneOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -23,6 +23,8 @@ type genericZone struct {
 	calls  *caller
 	client libdnsClient // nil until the first call
 	forms  *forms       // how text goes in and out; nil until it was tried
+	// owed is a marker that may have gone with the one that it replaces.
+	owed *dnsplan.Change
 	// halted says why nothing is written here any more, until the account is opened anew.
 	halted string
 }
@@ -132,6 +134,9 @@ func listed(stands []libdnsRecord) listing {
 // Read lists the zone: modules have nothing smaller.
 func (z *genericZone) Read(ctx context.Context, questions []Question) (map[Question]dnsrecord.Set, error) {
 	stands, err := z.list(ctx)
+	if err == nil {
+		stands, err = z.pay(ctx, stands)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -162,9 +167,11 @@ func (z *genericZone) change(ctx context.Context, stands []libdnsRecord, c dnspl
 	if !now[c.Key()].SameValues(c.Prerequisite) || dnsplan.Obstacle(now.answer(z.name, []Question{c.Key()}), c.Key()) != "" {
 		return stands, ErrChanged
 	}
-	others := slices.ContainsFunc(c.Prerequisite.Values, func(v string) bool { return !slices.Contains(c.Delete, v) && !slices.Contains(c.Add, v) })
-	if c.Name == z.name || c.Type != dnsrecord.TXT || others {
+	if c.Name == z.name || c.Type != dnsrecord.TXT || othersStand(c) {
 		return stands, z.fail(Refused, nil, "it is experimental, so nothing is written at %s, where records of others stand or may stand", c.Name)
+	}
+	if len(c.Delete) > 0 && slices.ContainsFunc(c.Add, dnsplan.IsMarker) {
+		return z.overlap(ctx, stands, c)
 	}
 	if len(c.Delete) > 0 {
 		after, err := z.remove(ctx, stands, c, z.forms)
@@ -178,10 +185,49 @@ func (z *genericZone) change(ctx context.Context, stands []libdnsRecord, c dnspl
 		}
 		stands = after
 	}
-	if len(c.Add) == 0 {
+	if rest := c.Apply(c.Prerequisite); len(c.Add) == 0 && listed(stands)[c.Key()].SameValues(rest) {
 		return stands, nil
 	}
+	// What is wanted comes, or comes back: a module that deletes by name and type took it, too.
+	c.Add, c.Prerequisite = c.Apply(c.Prerequisite).Values, dnsrecord.Set{}
 	return z.add(ctx, stands, c, z.forms.write)
+}
+
+// othersStand tells whether more than what is wanted would be left beside a change.
+func othersStand(c dnsplan.Change) bool {
+	rest := slices.DeleteFunc(c.Apply(c.Prerequisite).Values, func(v string) bool { return slices.Contains(c.Add, v) })
+	return len(rest) > 1 || len(rest) == 1 && (len(c.Add) > 0 || slices.ContainsFunc(c.Delete, dnsplan.IsMarker))
+}
+
+// overlap adds before it deletes, so that a marker is never missing: two of ours are read as one. A module that deletes by
+// name and type takes both, and is given the new one again.
+func (z *genericZone) overlap(ctx context.Context, stands []libdnsRecord, c dnsplan.Change) ([]libdnsRecord, error) {
+	beside := c
+	beside.Delete, beside.TTL = nil, listed(stands)[c.Key()].TTL // a set has one, and Hetzner refuses a second
+	after, err := z.add(ctx, stands, beside, z.forms.write)
+	if after == nil || !listed(after)[c.Key()].Has(c.Add[0]) {
+		return after, err
+	}
+	z.owed = &dnsplan.Change{Name: c.Name, Type: c.Type, TTL: c.TTL, Add: c.Add}
+	if after, err = z.remove(ctx, after, c, z.forms); after == nil || err != nil {
+		return nil, err
+	}
+	return z.pay(ctx, after)
+}
+
+// pay makes a marker once more that went with the old one.
+func (z *genericZone) pay(ctx context.Context, stands []libdnsRecord) ([]libdnsRecord, error) {
+	if z.owed == nil {
+		return stands, nil
+	}
+	if len(listed(stands)[z.owed.Key()].Values) == 0 {
+		var err error
+		if stands, err = z.add(ctx, stands, *z.owed, z.forms.write); err != nil {
+			return nil, err
+		}
+	}
+	z.owed = nil
+	return stands, nil
 }
 
 // add writes the values of a change in a form, and returns what stands then.
@@ -276,7 +322,7 @@ func (z *genericZone) after(ctx context.Context, before []libdnsRecord, c dnspla
 		now[s.line()]++
 	}
 	for _, s := range before {
-		if s.key == c.Key() && slices.Contains(c.Delete, s.value) || bySigner(s.key.Type) {
+		if s.key == c.Key() || bySigner(s.key.Type) { // others have nothing at the name of a change
 			continue
 		}
 		if now[s.line()]--; now[s.line()] < 0 {

@@ -233,16 +233,19 @@ func (r *round) leave(d *domain) {
 	if !ok {
 		return
 	}
-	left := map[Question]bool{}
-	for i, o := range d.outcomes {
-		why := reserved.Refuses(r.batch.zone, d.wishes[i])
-		if why == "" || !o.Changed {
-			continue
+	d.changes = slices.DeleteFunc(d.changes, func(c dnsplan.Change) bool {
+		left := false
+		for i, w := range d.wishes {
+			if w.Key() != c.Key() || !d.outcomes[i].Changed {
+				continue
+			}
+			if why := reserved.Refuses(r.batch.zone, w, c); why != "" {
+				left = true
+				d.outcomes[i].State, d.outcomes[i].Changed, d.outcomes[i].Message = dnsplan.Conflict, false, clean(why)
+			}
 		}
-		d.outcomes[i].State, d.outcomes[i].Changed, d.outcomes[i].Message = dnsplan.Conflict, false, clean(why)
-		left[d.wishes[i].Key()] = true
-	}
-	d.changes = slices.DeleteFunc(d.changes, func(c dnsplan.Change) bool { return left[c.Key()] })
+		return left
+	})
 }
 
 // explainUnread says why a name is not among what was read.
