@@ -24,7 +24,8 @@ import (
 // Target is one record set and what it should say.
 type Target struct {
 	Name dnsrecord.Name
-	// Type is dnsrecord.TXT; another is Unreachable for good.
+	// Type is dnsrecord.TXT, or dnsrecord.NS for the delegation of the zone that the name is in: then Kind and Value are
+	// empty. Another is Unreachable for good.
 	Type dnsrecord.Type
 	// Kind says which values at the name count: Exclusive all, SPF those of "v=spf1".
 	Kind dnsplan.Kind
@@ -151,6 +152,10 @@ type Verdict struct {
 	Found []string
 	// AnswerSize is the largest answer in octets, foreign values counted.
 	AnswerSize int
+	// NameServers are those of the zone as its parent and its own servers name them, sorted, and NameServerTTL is the
+	// highest TTL of their NS sets, in seconds. For a delegation alone.
+	NameServers   []dnsrecord.Name
+	NameServerTTL uint32
 	// Servers is sorted by name asked and address.
 	Servers []ServerAnswer
 	// Message says what blocks, or who was excused; "" when all is well.

@@ -33,6 +33,9 @@ type node struct {
 	answers     []answer
 	facts       []fact
 	notes       []string
+	// names and ttl are the delegation's, where that is asked for.
+	names []dnsrecord.Name
+	ttl   uint32
 }
 
 // finding is what a survey means for a target.
@@ -47,11 +50,16 @@ type finding struct {
 	path    Trace // zero if servers disagree or cannot be asked
 	highest fact
 	ttl     uint32 // the highest of any value at the name
+	names   []dnsrecord.Name
+	nsTTL   uint32
 }
 
 // judge turns a survey into a finding. It is pure.
 func judge(t Target, s survey, p patience) finding {
 	f := finding{state: Verified}
+	if t.Type == dnsrecord.NS {
+		return judgeDelegation(s)
+	}
 	if len(s.nodes) > 0 {
 		f.zone = s.nodes[0].zone
 	}

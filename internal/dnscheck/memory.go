@@ -44,6 +44,7 @@ func (m *memory) remember(f finding, began, ended time.Time, minimum time.Durati
 	v := &m.verdict
 	v.State, v.Zone, v.Path, v.Found, v.AnswerSize = f.state, f.zone, f.path, f.found, f.size
 	v.Servers, v.Message, v.Notes, v.SweptAt = f.servers, f.message, f.notes, began
+	v.NameServers, v.NameServerTTL = f.names, f.nsTTL
 	switch f.state {
 	case Verified:
 		m.verify(ended)

@@ -288,14 +288,15 @@ func (p *Prober) check(ctx context.Context, e *entry) {
 	p.mu.Lock()
 	began, asked, policy := p.options.Now(), e.asked, e.policy
 	e.asked = false
-	steady := e.memory.verdict.State == Verified && !asked
+	delegation := e.target.Type == dnsrecord.NS // one server cannot speak for parent and zone
+	steady := e.memory.verdict.State == Verified && !asked && !delegation
 	p.mu.Unlock()
 
 	if steady && p.sample(ctx, e, policy) {
 		p.reschedule(e)
 		return
 	}
-	if asked {
+	if asked || delegation {
 		p.refresh(e)
 	}
 	s, err := p.survey(ctx, e, policy, p.surveyor.sweep)

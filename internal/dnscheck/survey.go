@@ -50,6 +50,10 @@ func (s *surveyor) sample(ctx context.Context, t Target, p Policy) (survey, erro
 func (s *surveyor) survey(ctx context.Context, t Target, p Policy, how effort) (survey, error) {
 	w := s.resolver.walk()
 	var out survey
+	if t.Type == dnsrecord.NS {
+		n, err := s.delegation(ctx, w, t.Name, p)
+		return survey{nodes: []node{n}}, err
+	}
 	if t.Type != dnsrecord.TXT {
 		out.nodes = []node{{name: t.Name, failure: fmt.Sprintf("%s records are not checked, only TXT", t.Type)}}
 		return out, nil

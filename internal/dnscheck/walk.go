@@ -39,6 +39,7 @@ type cut struct {
 	// referred says that names come from a referral; false when parent and child
 	// are on the same servers, which answer for the child at once.
 	referred bool
+	ttl      uint32 // of the NS set
 	expires  time.Time
 }
 
@@ -272,7 +273,10 @@ func readApex(r *dns.Msg, asked, within dnsrecord.Name) (dnsrecord.Name, bool) {
 
 // enter follows a referral. Servers without glue are looked up.
 func (w walk) enter(ctx context.Context, parent *cut, d delegation) (*cut, error) {
-	c := &cut{apex: d.zone, parent: parent, names: d.names, referred: true, servers: w.servers(d), expires: w.now().Add(age(d.zone, d.ttl))}
+	c := &cut{
+		apex: d.zone, parent: parent, names: d.names, referred: true, ttl: d.ttl,
+		servers: w.servers(d), expires: w.now().Add(age(d.zone, d.ttl)),
+	}
 	failed := []string{}
 	for _, name := range d.names {
 		if len(d.glue[name]) > 0 {
@@ -301,7 +305,7 @@ func (w walk) shared(ctx context.Context, c *cut) (*cut, error) {
 		return nil, err
 	}
 	names, ttl := readNames(r, c.apex)
-	c.names = names
+	c.names, c.ttl = names, ttl
 	for _, name := range names {
 		addrs, err := w.addressesAt(ctx, c, name)
 		if err != nil && (ctx.Err() != nil || errors.Is(err, errExhausts)) {

@@ -26,6 +26,8 @@ type ZoneInfo struct {
 	// servers name them, sorted. ParentNS is empty where the parent is on the same
 	// servers and so never refers to the zone.
 	ParentNS, ChildNS []dnsrecord.Name
+	// NSTTL is the highest TTL of these sets, in seconds.
+	NSTTL uint32
 	// Servers are all addresses of all of them, sorted by address.
 	Servers []Server
 	// SOATTL and SOAMinimum are in seconds.
@@ -87,6 +89,7 @@ func (w walk) describe(ctx context.Context, c *cut) (*zone, error) {
 	z := &zone{learnt: w.now(), expires: c.expires}
 	z.Apex = c.apex
 	z.Servers = slices.Clone(c.servers)
+	z.NSTTL = c.ttl
 	if c.referred {
 		z.ParentNS = c.names
 	}
@@ -155,14 +158,16 @@ func (w walk) askDenial(ctx context.Context, c *cut, z *zone) []fact {
 // askChildNS asks every server for the zone's NS set, since they may differ,
 // and finds the addresses of all that are named.
 func (w walk) askChildNS(ctx context.Context, c *cut, z *zone) error {
-	sets := make([][]dnsrecord.Name, len(c.servers))
+	sets, ttls := make([][]dnsrecord.Name, len(c.servers)), make([]uint32, len(c.servers))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(maxParallel)
 	for i, s := range c.servers {
 		group.Go(func() error {
 			r, err := w.client.ask(groupCtx, w.budget, s.Addr, question{name: c.apex, rrtype: dns.TypeNS})
 			if err == nil && unusable(r) == "" {
-				sets[i], _ = readNames(r, c.apex)
+				if sets[i], ttls[i] = readNames(r, c.apex); len(sets[i]) == 0 {
+					ttls[i] = 0
+				}
 			}
 			return fatal(groupCtx, err)
 		})
@@ -171,6 +176,7 @@ func (w walk) askChildNS(ctx context.Context, c *cut, z *zone) error {
 		return err
 	}
 	z.ChildNS = union(sets...)
+	z.NSTTL = min(max(z.NSTTL, slices.Max(append(ttls, 0))), maxTTL)
 	return w.addAddresses(ctx, c, z)
 }
 
