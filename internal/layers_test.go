@@ -52,7 +52,7 @@ var bands = []band{
 		never:    slices.Concat(kubernetes, network, libraries),
 	},
 	{
-		packages: []string{"internal/rotation", "internal/desired", "internal/readiness", "internal/grant", "internal/keysecret", "internal/brake"},
+		packages: []string{"internal/rotation", "internal/desired", "internal/readiness", "internal/grant", "internal/keysecret", "internal/brake", "internal/changeover"},
 		mayUse:   slices.Concat(formats, decisions, []string{"api/..."}),
 		never:    slices.Concat(clients, libraries),
 	},
@@ -129,7 +129,7 @@ var (
 	formats   = []string{"internal/dnsrecord", "internal/dkim", "internal/spf", "internal/dmarc"}
 	decisions = []string{
 		"internal/dnsplan", "internal/rotation", "internal/desired", "internal/readiness", "internal/grant", "internal/keysecret",
-		"internal/brake",
+		"internal/brake", "internal/changeover",
 	}
 	operator = slices.Concat(formats, decisions,
 		[]string{"internal/dnsprovider", "internal/dnscheck", "internal/keydir", "internal/claim", "internal/signers", "internal/servertime", "api/..."})

@@ -125,6 +125,13 @@ const (
 	// Reasons: ReportRecordMissing.
 	ConditionReportsUnauthorized = "ReportsUnauthorized"
 
+	// ConditionMoving (MailDomain; abnormal-true): the records are kept equal at
+	// two places, for the domain changes its DNS provider or zone. The message
+	// says what is awaited before the former place is left, and until when.
+	//
+	// Reasons: FillingPlace, WaitingForDelegation, WaitingForCaches.
+	ConditionMoving = "Moving"
+
 	// ConditionMailHeld (MailDomain; abnormal-true): no usable RSA key is left, so
 	// the signers hold this domain's mail (451) until a new one may sign.
 	//

@@ -168,6 +168,13 @@ type DKIMKeyStatus struct {
 	// +kubebuilder:validation:MaxLength=4096
 	PublishedValue string `json:"publishedValue,omitempty"`
 
+	// Every place that has to hold the record, while its MailDomain moves from one provider or zone to another.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	Places []KeyPlaceStatus `json:"places,omitempty"`
+
 	// State of the record: Pending, Published, Verified, Conflict or Drifted.
 	//
 	// +optional

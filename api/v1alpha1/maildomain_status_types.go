@@ -28,6 +28,13 @@ type MailDomainStatus struct {
 	// +kubebuilder:validation:MaxLength=253
 	Zone string `json:"zone,omitempty"`
 
+	// Where the records of this domain are: first the provider and zone that spec.providerRef names, then former ones.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=8
+	Places []PlaceStatus `json:"places,omitempty"`
+
 	// The keys of this domain, newest first.
 	//
 	// +optional

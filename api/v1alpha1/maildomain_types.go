@@ -154,6 +154,8 @@ const (
 // +kubebuilder:printcolumn:name="Waiting for",type=string,priority=1,JSONPath=`.status.rotation.waitingFor`
 // +kubebuilder:printcolumn:name="Zone",type=string,priority=1,JSONPath=`.status.zone`
 // +kubebuilder:printcolumn:name="Provider",type=string,priority=1,JSONPath=`.spec.providerRef.name`
+// +kubebuilder:printcolumn:name="Also kept at",type=string,priority=1,JSONPath=`.status.places[?(@.state=="Kept")].providerRef.name`
+// +kubebuilder:printcolumn:name="Until",type=string,priority=1,JSONPath=`.status.places[?(@.state=="Kept")].waitingFor`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="!has(self.spec.dkim) || !has(oldSelf.spec.dkim) || (has(self.spec.dkim.signingSecretName) == has(oldSelf.spec.dkim.signingSecretName) && (!has(self.spec.dkim.signingSecretName) || self.spec.dkim.signingSecretName == oldSelf.spec.dkim.signingSecretName)) || !has(oldSelf.status) || !has(oldSelf.status.keys) || !oldSelf.status.keys.exists(k, has(k.phase) && k.phase == 'Signing')",message="spec.dkim.signingSecretName cannot be changed, set later or removed while a key signs: signers mount the Secret of the old name and would miss a revocation; remove dkim first, then write it with the new name"
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 200",message="write a metadata.name of 200 characters or less: the names of keys and Secrets are made from it"

@@ -15,6 +15,12 @@ const (
 	AnnotationTakeOver = "maildomain.dev/take-over"
 	// AnnotationAllowRemoval on a MailDomain releases the mass-change brake.
 	AnnotationAllowRemoval = "maildomain.dev/allow-removal"
+	// AnnotationLeaveFormerPlaces on a MailDomain says that nobody asks the places any more that it left before this time,
+	// also where that cannot be seen.
+	AnnotationLeaveFormerPlaces = "maildomain.dev/leave-former-places"
+	// AnnotationCleanFormerPlaces on a MailDomain removes our records from the places that it left before this time, once
+	// nobody asks there any more.
+	AnnotationCleanFormerPlaces = "maildomain.dev/clean-former-places"
 	// AnnotationAbandonRecords with the value "true" lets a deletion end that cannot reach its provider any more.
 	AnnotationAbandonRecords = "maildomain.dev/abandon-records"
 )

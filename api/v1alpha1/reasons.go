@@ -41,6 +41,10 @@ const (
 	ReasonWaitingForSigners = "WaitingForSigners"
 	// ReasonWaitingForOverlap: a retired selector stays published until its overlap is over.
 	ReasonWaitingForOverlap = "WaitingForOverlap"
+	// ReasonFillingPlace: a provider or zone that is new to the domain does not hold all of its records yet.
+	ReasonFillingPlace = "FillingPlace"
+	// ReasonWaitingForDelegation: the parent zone still names the former name servers, or nobody can tell.
+	ReasonWaitingForDelegation = "WaitingForDelegation"
 	// ReasonAwaitingSigning: a stricter _dmarc is held until an RSA key signs and SPF is verified.
 	ReasonAwaitingSigning = "AwaitingSigning"
 	// ReasonThrottled: the provider asks for patience; it is tried again.
