@@ -37,7 +37,9 @@ func (r *Reconciler) act(ctx context.Context, seen observation, d *decision) err
 	}
 	if d.submit {
 		r.Queue.Submit(seen.submission())
+		r.submitElsewhere(seen, d.recheck)
 	}
+	r.forgetLeft(seen, d.forget)
 	if d.recheck {
 		r.Queue.Recheck(owner(seen.key))
 	}

@@ -44,6 +44,10 @@ func (r *Reconciler) decide(seen observation, now time.Time) decision {
 	} else {
 		d.publication(seen, now, seen.suspended())
 	}
+	d.status.Places = nil
+	if d.status.RecordValue != "" {
+		d.status.Places = seen.placeStatuses()
+	}
 	d.times(seen, now, r.Settings)
 	d.phase(seen, now)
 	if readiness.Unwatched(d.findings) {
@@ -123,11 +127,12 @@ func (d *decision) publication(seen observation, now time.Time, suspended bool) 
 	d.recheck = before != nil && before.State != v1alpha1.RecordDrifted && after.State == v1alpha1.RecordDrifted
 	again, look := evidence.AskAgain(after, seen.outcome, seen.answeredAt, seen.verdict, now)
 	d.look(look)
-	d.recheck = (d.recheck || again || evidence.Outdated(before, seen.answeredAt)) && !suspended
-	d.submit = persisted && evidence.NeedsProvider(after, seen.outcome != nil, seen.verdict) && !suspended
+	d.recheck = (d.recheck || again || d.askOnce(seen, now) || evidence.Outdated(before, seen.answeredAt)) && !suspended
+	needed := evidence.NeedsProvider(after, seen.outcome != nil, seen.verdict) || len(seen.others) > 0
+	d.submit = persisted && needed && !suspended
 	d.watch = desired.Published(after) || after.State == v1alpha1.RecordDrifted || seen.place.Manual ||
 		after.State == v1alpha1.RecordConflict && seen.place.Policy.Mode != dnscheck.Recursive
-	if seen.failure != nil && desired.NeedsProvider(after) {
+	if seen.failure != nil && (desired.NeedsProvider(after) || len(seen.others) > 0) {
 		d.findings = append(d.findings, *seen.failure)
 	}
 }
@@ -163,6 +168,7 @@ func (d *decision) publishedAt(seen observation, now time.Time) {
 func (d *decision) verifiedAt(seen observation, now time.Time) {
 	s := &d.status
 	switch verified := s.RecordState == v1alpha1.RecordVerified; {
+	case verified && s.VerifiedTime == nil && !seen.everywhere(): // resolvers may ask at any of them
 	case verified && s.VerifiedTime == nil && seen.lifetimes.ClockInDoubt:
 		d.look(now.Add(inDoubt))
 	case verified && s.VerifiedTime == nil:
@@ -221,6 +227,8 @@ func (d *decision) phase(seen observation, now time.Time) {
 		d.findings = append(d.findings, readiness.Finding{
 			Reason: v1alpha1.ReasonWaitingForCaches, Message: "waiting for " + d.status.WaitingFor,
 		})
+	case d.status.RecordState == v1alpha1.RecordVerified && !seen.everywhere():
+		d.status.WaitingFor = readiness.Cut("publication at every place of a domain that moves: "+behind(d.status.Places), v1alpha1.MaxMessageLength)
 	case d.status.PublishedTime != nil:
 		d.status.WaitingFor = "every authoritative server to answer the record"
 	default:

@@ -15,6 +15,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/object"
 	"github.com/maildomain-operator/maildomain-operator/internal/claim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
 	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
 )
 
@@ -48,6 +49,7 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 		return ctrl.Result{}, err
 	}
 	r.Queue.Forget(owner(seen.key))
+	r.forgetLeft(seen, true)
 	r.Prober.Forget(watcher(seen.key))
 	if remove {
 		r.say(seen.key, keyRemoved, "%s and its Secret are gone", seen.record)
@@ -87,9 +89,25 @@ func (r *Reconciler) withdraw(seen observation) (bool, string) {
 		return false, why
 	}
 	seen.want.Value = ""
-	submission := seen.submission()
+	// A former place that cannot be written keeps what it has: the MailDomain says so.
+	submissions := []dnsprovider.Submission{seen.submission()}
+	for _, o := range seen.others {
+		if o.Trouble == "" {
+			submissions = append(submissions, seen.submissionAt(o.Place, o.Owner(owner(seen.key))))
+		}
+	}
+	for _, s := range submissions {
+		if gone, why := r.withdrawn(s); !gone {
+			return false, why
+		}
+	}
+	return true, ""
+}
+
+// withdrawn asks one place to remove the record, and tells whether it is gone.
+func (r *Reconciler) withdrawn(submission dnsprovider.Submission) (bool, string) {
 	r.Queue.Submit(submission)
-	result, ok := r.Queue.Result(owner(seen.key))
+	result, ok := r.Queue.Result(submission.Owner)
 	if !ok || result.Fingerprint != submission.Fingerprint() {
 		return false, "the record is being withdrawn"
 	}

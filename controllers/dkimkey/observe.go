@@ -51,8 +51,10 @@ type observation struct {
 	lifetimes  rotation.Lifetimes
 	retirement rotation.Retirement
 
+	others     []other // places that have to hold the record as well
 	want       desired.Record
-	outcome    *dnsplan.Outcome   // the queue's answer for want; nil without one
+	here       *dnsplan.Outcome   // the queue's answer for want at the key's own place; nil without one
+	outcome    *dnsplan.Outcome   // the same of all places together
 	failure    *readiness.Finding // of the provider as a whole
 	generation int64              // of the marker, as the queue saw it
 	siblings   []v1alpha1.DKIMKey // all keys of the domain in the namespace
@@ -81,6 +83,9 @@ func (r *Reconciler) observe(ctx context.Context, key *v1alpha1.DKIMKey, now tim
 		return seen, err
 	}
 	if err := r.observePlace(ctx, &seen); err != nil {
+		return seen, err
+	}
+	if err := r.observeOthers(ctx, &seen); err != nil {
 		return seen, err
 	}
 	if err := r.observeRetirement(ctx, &seen, now); err != nil {
@@ -225,6 +230,7 @@ func (r *Reconciler) look(seen *observation) {
 		seen.failure, seen.generation, seen.answeredAt = evidence.Failure(result.Err), result.MarkerGeneration, result.Time
 	}
 	seen.verdict, seen.looked = r.Prober.Verdict(seen.target())
+	r.lookElsewhere(seen)
 }
 
 // verbatim tells whether what stands there is a record of this very key in other words. A key that signs already brings

@@ -96,7 +96,7 @@ func (o observation) signs() bool {
 // count, and once more before the record changes.
 func (r *Reconciler) observeRetirement(ctx context.Context, seen *observation, now time.Time) error {
 	seen.lifetimes = evidence.Lifetimes(seen.holder, r.Settings.RevocationGrace, r.ServerTime)
-	seen.lifetimes.LongestTTL = evidence.LongestTTL(seen.key, seen.place.TTL)
+	seen.lifetimes.LongestTTL = evidence.LongestTTL(seen.key, seen.longestTTL())
 	seen.retirement = rotation.Retire(seen.view(seen.key.Status), seen.lifetimes, now)
 	if seen.asksSigners() && (seen.key.Status.RetiredTime == nil || seen.retirement.Stage != rotation.Keep) {
 		held, err := r.askSigners(ctx, *seen)
@@ -164,8 +164,10 @@ func (d *decision) removal(seen observation, now time.Time) {
 	if !seen.removed() {
 		d.submit, d.watch = true, true
 		s.RecordMessage = "the record is being removed"
-		if o := seen.outcome; o != nil && o.Message != "" {
+		if o := seen.here; o != nil && o.Message != "" {
 			s.RecordMessage = readiness.Cut(o.Message, v1alpha1.MaxMessageLength)
+		} else if gone, why := seen.goneElsewhere(); !gone {
+			s.RecordMessage = readiness.Cut(why, v1alpha1.MaxMessageLength)
 		}
 		if seen.place.Manual {
 			d.findings = append(d.findings, readiness.Finding{
@@ -195,7 +197,8 @@ func (o observation) removed() bool {
 	if o.place.Manual {
 		return o.looked && (o.verdict.State == dnscheck.Lacking || o.verdict.State == dnscheck.Differs)
 	}
-	return o.outcome != nil && (o.outcome.State == dnsplan.Absent || o.outcome.State == dnsplan.Conflict)
+	elsewhere, _ := o.goneElsewhere()
+	return elsewhere && o.here != nil && (o.here.State == dnsplan.Absent || o.here.State == dnsplan.Conflict)
 }
 
 // target is what the authoritative servers are asked for: a record that shall go, as it stood there last.

@@ -57,6 +57,7 @@ func (r *Reconciler) act(ctx context.Context, seen observation, d *decision) err
 	}
 	if d.submit {
 		r.Queue.Submit(seen.submission())
+		r.submitElsewhere(seen, d.recheck)
 	}
 	if d.recheck {
 		r.Queue.Recheck(owner(seen.domain))
@@ -64,6 +65,11 @@ func (r *Reconciler) act(ctx context.Context, seen observation, d *decision) err
 	if seen.hasPlace {
 		r.Prober.Watch(watcher(seen.domain), seen.place.Policy, d.watch)
 	}
+	if d.sweepDelegation {
+		r.Prober.Sweep(delegationOf(seen))
+	}
+	r.cleanPlaces(seen, d)
+	r.forgetLeft(seen.domain, d.places, d.clean)
 	return nil
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
@@ -34,6 +35,11 @@ type decision struct {
 	submit  bool               // ask the provider
 	recheck bool               // ask it again: a record was changed outside
 	watch   []dnscheck.Target  // what the authoritative servers are asked
+	places  []v1alpha1.PlaceStatus
+	// sweepDelegation: look once more at who answers for the domain, before a former place is left.
+	sweepDelegation bool
+	clean           []place.Other          // places to remove our records from
+	cleaned         []v1alpha1.PlaceStatus // places where none is left
 
 	records      []v1alpha1.RecordStatus // own ones; the keys' are added in status
 	findings     []readiness.Finding
@@ -54,7 +60,8 @@ type signingChange struct {
 // decide is pure. A domain that is not ours to write for, or is suspended, gets a status and nothing else.
 func decide(seen observation, now time.Time) decision {
 	d := decision{findings: slices.Clone(seen.findings), lookAgain: seen.lookAgain}
-	writes := seen.claimed && !seen.domain.Spec.Suspend
+	writes := d.moves(seen, now) && seen.claimed && !seen.domain.Spec.Suspend
+	d.cleans(seen, writes, now)
 	d.keys(seen, now, writes)
 	d.publication(seen, now, writes)
 	d.keyFindings(seen)
@@ -90,7 +97,8 @@ func (d *decision) keys(seen observation, now time.Time, writes bool) {
 		if revoked(seen.domain, &key) && !key.Spec.Revoked {
 			d.revoke = append(d.revoke, key.Name)
 		}
-		if ours(&key) && key.Spec.ProviderRef.WithDefaults() != seen.domain.Spec.ProviderRef.WithDefaults() {
+		// Not before the new place may be used: until then a key goes on where it is.
+		if seen.hasPlace && ours(&key) && key.Spec.ProviderRef.WithDefaults() != seen.domain.Spec.ProviderRef.WithDefaults() {
 			d.adjust = append(d.adjust, key)
 		}
 	}
@@ -241,7 +249,7 @@ func (d *decision) publication(seen observation, now time.Time, writes bool) {
 		after := recordAfter(seen, record, last, now)
 		d.records = append(d.records, after)
 		persisted = persisted && known(last, after)
-		d.submit = d.submit || record.Hold == "" && evidence.NeedsProvider(after, seen.outcome(record) != nil, seen.verdicts[evidence.Target(record)])
+		d.submit = d.submit || record.Hold == "" && evidence.NeedsProvider(after, seen.everywhere(record) != nil, seen.verdicts[evidence.Target(record)])
 		d.recheck = d.recheck || drifted(last, after) || evidence.Outdated(last, seen.answeredAt)
 		d.recheck = d.askAgain(seen, record, after, now) || d.recheck
 		if seen.hasPlace && worthALook(seen, record, after) {
@@ -249,7 +257,7 @@ func (d *decision) publication(seen observation, now time.Time, writes bool) {
 		}
 	}
 	writes = writes && seen.hasPlace
-	d.submit, d.recheck = d.submit && persisted && writes, d.recheck && writes
+	d.submit, d.recheck = (d.submit || seen.moves()) && persisted && writes, d.recheck && writes
 	if seen.failure != nil && d.submit {
 		d.findings = append(d.findings, *seen.failure)
 	}
@@ -266,9 +274,9 @@ func drifted(last *v1alpha1.RecordStatus, after v1alpha1.RecordStatus) bool {
 }
 
 func (d *decision) askAgain(seen observation, record desired.Record, after v1alpha1.RecordStatus, now time.Time) bool {
-	again, look := evidence.AskAgain(after, seen.outcome(record), seen.answeredAt, seen.verdicts[evidence.Target(record)], now)
+	again, look := evidence.AskAgain(after, seen.everywhere(record), seen.answeredAt, seen.verdicts[evidence.Target(record)], now)
 	d.look(look)
-	return again
+	return d.askOnce(seen, record, now) || again
 }
 
 // worthALook: a record that is held or in conflict is looked at too, to know what stands there; but never through a

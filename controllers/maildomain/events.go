@@ -29,6 +29,11 @@ var (
 	recordDrifted   = event{corev1.EventTypeWarning, "RecordDrifted", "Verify"}
 	recordConflict  = event{corev1.EventTypeWarning, "RecordConflict", "Publish"}
 	recordLeft      = event{corev1.EventTypeNormal, "RecordLeft", "Publish"}
+	placeChanged    = event{corev1.EventTypeNormal, "PlaceChanged", "Move"}
+	placesEqual     = event{corev1.EventTypeNormal, "PlacesEqual", "Move"}
+	placeLeft       = event{corev1.EventTypeNormal, "FormerPlaceLeft", "Move"}
+	placeCleaned    = event{corev1.EventTypeNormal, "FormerPlaceCleaned", "Move"}
+	placeTrouble    = event{corev1.EventTypeWarning, "FormerPlaceUnusable", "Move"}
 	retained        = event{corev1.EventTypeNormal, "RecordsRetained", "Delete"}
 	removed         = event{corev1.EventTypeNormal, "RecordsRemoved", "Delete"}
 	providerGone    = event{corev1.EventTypeWarning, "ProviderGone", "Delete"}

@@ -19,6 +19,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/brake"
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
 )
@@ -38,6 +39,7 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 		if wait != nil {
 			return r.stillRemoving(ctx, seen, left, *wait)
 		}
+		r.sayWhatStays(seen)
 		r.say(seen.domain, removed, "records, keys and signing keys of %s are gone", seen.name)
 	} else if seen.claimed {
 		if err := r.letGoOfSigningSecret(ctx, seen); err != nil {
@@ -49,6 +51,7 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 		return ctrl.Result{}, err
 	}
 	r.Queue.Forget(owner(seen.domain))
+	r.forgetLeft(seen.domain, nil, nil)
 	r.Prober.Forget(watcher(seen.domain))
 	return ctrl.Result{}, object.PatchFinalizer(ctx, r.Client, seen.domain, controllerutil.RemoveFinalizer)
 }
@@ -163,11 +166,27 @@ func (r *Reconciler) withdraw(seen observation, purpose v1alpha1.RecordPurpose) 
 	if !seen.hasPlace {
 		return r.noWay(seen)
 	}
-	submission := seen.submission()
-	submission.Wishes = wishes
-	submission.RemovalAgreed, _ = brake.Agreed(r.Clock.Now(), seen.domain.Annotations) // RemovalHeld has told what cannot be read
+	// A former place that cannot be written keeps what it has, and the last event says so.
+	submissions := []dnsprovider.Submission{seen.submission()}
+	for _, o := range seen.others {
+		if o.Trouble == "" {
+			submissions = append(submissions, seen.submissionAt(o.Other))
+		}
+	}
+	for _, s := range submissions {
+		s.Wishes = wishes
+		s.RemovalAgreed, _ = brake.Agreed(r.Clock.Now(), seen.domain.Annotations) // RemovalHeld has told what cannot be read
+		if why := r.withdrawn(s); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// withdrawn asks one place to remove records, and says what it waits for.
+func (r *Reconciler) withdrawn(submission dnsprovider.Submission) string {
 	r.Queue.Submit(submission)
-	result, ok := r.Queue.Result(owner(seen.domain))
+	result, ok := r.Queue.Result(submission.Owner)
 	if !ok || result.Fingerprint != submission.Fingerprint() {
 		return "records are being removed"
 	}
@@ -274,7 +293,7 @@ func (r *Reconciler) letGoOfSigningSecret(ctx context.Context, seen observation)
 // stillRemoving says what a deleted domain waits for. Whatever ends the wait wakes it, but for the removals of others.
 func (r *Reconciler) stillRemoving(ctx context.Context, seen observation, left []v1alpha1.RecordStatus, wait readiness.Finding) (ctrl.Result, error) {
 	now := r.Clock.Now()
-	d := decision{findings: []readiness.Finding{wait}, records: left}
+	d := decision{findings: []readiness.Finding{wait}, records: left, places: seen.domain.Status.Places}
 	if wait.Reason == v1alpha1.ReasonRemovalHeld {
 		d.look(now.Add(evidence.HeldLook))
 	}

@@ -60,6 +60,11 @@ type observation struct {
 	signing    keydir.Domain  // what signers hold of this domain
 	garbled    bool           // what the signing Secret says of this domain cannot be read
 
+	others     []other          // former places that are kept equal
+	cleaning   []cleaning       // places that were left, and are to be cleaned
+	delegation dnscheck.Verdict // who answers for the domain, as long as there are some
+	delegated  bool             // the prober looks at it
+
 	records    []desired.Record
 	outcomes   map[dnsplan.Key]dnsplan.Outcome
 	failure    *readiness.Finding // of the provider as a whole
@@ -80,7 +85,7 @@ func (r *Reconciler) observe(ctx context.Context, domain *v1alpha1.MailDomain, n
 	seen.name, seen.seed = name, r.Settings.OwnerID+"/"+name.String()
 	seen.lifetimes = evidence.Lifetimes(domain, r.Settings.RevocationGrace, r.ServerTime)
 	for _, observe := range []func(context.Context, *observation, time.Time) error{
-		r.observePlace, r.observeSigningSecret, r.observeKeys, r.observeRecords,
+		r.observePlace, r.observeOthers, r.observeSigningSecret, r.observeKeys, r.observeRecords, r.observeCleaning,
 	} {
 		if err := observe(ctx, &seen, now); err != nil {
 			return seen, err
@@ -311,6 +316,7 @@ func (r *Reconciler) observeRecords(_ context.Context, seen *observation, now ti
 	if ok {
 		seen.failure, seen.generation, seen.answeredAt = evidence.Failure(result.Err), result.MarkerGeneration, result.Time
 	}
+	r.lookElsewhere(seen)
 	return nil
 }
 

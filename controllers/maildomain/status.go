@@ -19,6 +19,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/object"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/place"
 	"github.com/maildomain-operator/maildomain-operator/internal/brake"
+	"github.com/maildomain-operator/maildomain-operator/internal/changeover"
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 	"github.com/maildomain-operator/maildomain-operator/internal/dmarc"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
@@ -36,8 +37,8 @@ var normal = []readiness.Normal{
 	{Condition: v1alpha1.ConditionRecordsVerified, Reason: v1alpha1.ReasonRecordsVerified, Message: "the authoritative servers answer every record that the domain needs now"},
 }
 
-// outcome is what the queue said of a record; nil if it has not answered since the record drifted.
-func (o observation) outcome(record desired.Record) *dnsplan.Outcome {
+// here is what the queue said of a record at the domain's own place; nil if it has not answered since the record drifted.
+func (o observation) here(record desired.Record) *dnsplan.Outcome {
 	outcome, ok := o.outcomes[dnsplan.Key{Name: record.Name, Type: record.Type}]
 	if ok && !evidence.Outdated(before(o.domain, record), o.answeredAt) {
 		return &outcome
@@ -50,7 +51,7 @@ func recordAfter(seen observation, record desired.Record, last *v1alpha1.RecordS
 	if !seen.hasPlace && last != nil && last.Value == record.Value {
 		return *last // nothing can be said of it now
 	}
-	outcome := seen.outcome(record)
+	outcome := seen.everywhere(record)
 	verdict, looked := seen.verdicts[evidence.Target(record)]
 	known := evidence.Since(last, evidence.Of(outcome, seen.place.Manual, verdict, looked), outcome)
 	known = evidence.Explain(last, known, verdict, seen.place.Zone, seen.answeredAt)
@@ -66,6 +67,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	if seen.hasPlace {
 		after.Zone = place.Known(seen.place, seen.failure)
 	}
+	after.Places = d.places
 	after.MarkerGeneration = max(last.MarkerGeneration, seen.generation)
 	if agreed, _ := brake.Agreed(now, seen.domain.Annotations); agreed {
 		after.LastHandledAllowRemoval = seen.domain.Annotations[v1alpha1.AnnotationAllowRemoval]
@@ -93,6 +95,10 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	patched.Status = after
 	err := object.PatchStatus(ctx, r.Client, seen.domain, patched)
 	if err == nil {
+		r.sayMoves(seen.domain, last, after)
+		for _, p := range d.cleaned {
+			r.say(seen.domain, placeCleaned, "our records are gone from %s", changeover.Describe(p))
+		}
 		r.sayTransitions(seen.domain, last, after) // the causes first, for whoever reads down
 		if d.cannotUndo != "" && undoHandled(last) != undoHandled(after) {
 			r.say(seen.domain, rotationStays, "annotation %s is not followed: %s", v1alpha1.AnnotationRotateUndo, d.cannotUndo)

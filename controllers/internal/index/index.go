@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -36,8 +37,8 @@ func Register(ctx context.Context, indexer client.FieldIndexer) error {
 	}{
 		{&v1alpha1.MailDomain{}, byDomain, func(o client.Object) []string { return domain(o.(*v1alpha1.MailDomain).Spec.Domain) }},
 		{&v1alpha1.DKIMKey{}, byDomain, func(o client.Object) []string { return domain(o.(*v1alpha1.DKIMKey).Spec.Domain) }},
-		{&v1alpha1.MailDomain{}, byProvider, func(o client.Object) []string { return provider(o.(*v1alpha1.MailDomain).Spec.ProviderRef) }},
-		{&v1alpha1.DKIMKey{}, byProvider, func(o client.Object) []string { return provider(o.(*v1alpha1.DKIMKey).Spec.ProviderRef) }},
+		{&v1alpha1.MailDomain{}, byProvider, func(o client.Object) []string { return providersOfDomain(o.(*v1alpha1.MailDomain)) }},
+		{&v1alpha1.DKIMKey{}, byProvider, func(o client.Object) []string { return providersOfKey(o.(*v1alpha1.DKIMKey)) }},
 	} {
 		if err := indexer.IndexField(ctx, i.object, i.field, i.values); err != nil {
 			return fmt.Errorf("index %T by %s: %w", i.object, i.field, err)
@@ -55,9 +56,28 @@ func domain(text v1alpha1.DomainName) []string {
 	return []string{string(name)}
 }
 
-func provider(ref v1alpha1.ProviderRef) []string {
+func provider(ref v1alpha1.ProviderRef) string {
 	ref = ref.WithDefaults()
-	return []string{string(ref.Kind) + "/" + ref.Name}
+	return string(ref.Kind) + "/" + ref.Name
+}
+
+// providersOfDomain are those that the spec names, and those of former places.
+func providersOfDomain(d *v1alpha1.MailDomain) []string {
+	all := []string{provider(d.Spec.ProviderRef)}
+	for _, p := range d.Status.Places {
+		all = append(all, provider(p.ProviderRef))
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func providersOfKey(k *v1alpha1.DKIMKey) []string {
+	all := []string{provider(k.Spec.ProviderRef)}
+	for _, p := range k.Status.Places {
+		all = append(all, provider(p.ProviderRef))
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // MailDomainsOf lists the MailDomains of a domain; namespace "" looks in all.

@@ -77,36 +77,44 @@ var ErrNotOpen = errors.New("the account of the provider is not open yet")
 // Find returns the place of a record. A finding says why there is none; the error is ErrNotOpen, or one of the API server.
 func (f Finder) Find(ctx context.Context, w Wanted) (Place, *readiness.Finding, error) {
 	w.Ref = w.Ref.WithDefaults()
+	place, provider, finding, err := f.open(ctx, w)
+	if finding != nil || err != nil {
+		return Place{}, finding, err
+	}
+	place.Spot, finding, err = f.spot(ctx, *provider, w, place.Policy)
+	return place, finding, err
+}
+
+// open finds the provider and whether it may be used; name and zone are still missing.
+func (f Finder) open(ctx context.Context, w Wanted) (Place, *provider, *readiness.Finding, error) {
 	ref := w.Ref
 	if ref.Kind == v1alpha1.ProviderKindClusterDNSProvider && !f.ClusterScope {
-		return Place{}, deny(v1alpha1.ReasonProviderNotFound, true,
+		return Place{}, nil, deny(v1alpha1.ReasonProviderNotFound, true,
 			"%s cannot be used: this operator works in chosen namespaces alone; name a DNSProvider in spec.providerRef", describe(ref)), nil
 	}
 	provider, err := f.provider(ctx, ref, w.Namespace)
 	if err != nil {
-		return Place{}, nil, err
+		return Place{}, nil, nil, err
 	}
 	if provider == nil {
-		return Place{}, deny(v1alpha1.ReasonProviderNotFound, true, "%s does not exist; create it or correct spec.providerRef", describe(ref)), nil
+		return Place{}, nil, deny(v1alpha1.ReasonProviderNotFound, true, "%s does not exist; create it or correct spec.providerRef", describe(ref)), nil
 	}
 	if ref.Kind == v1alpha1.ProviderKindClusterDNSProvider {
 		if finding, err := f.checkGrant(ctx, provider.grants, w, w.Domain); finding != nil || err != nil {
-			return Place{}, finding, err
+			return Place{}, nil, finding, err
 		}
 	}
 	if finding := provider.unready(ref); finding != nil {
-		return Place{}, finding, nil
+		return Place{}, nil, finding, nil
 	}
 	place := Place{Provider: Key(ref, w.Namespace), TTL: provider.spec.TTL(), Manual: provider.spec.Manual != nil}
 	if _, ok := f.Accounts.Get(place.Provider); !ok {
-		return Place{}, nil, ErrNotOpen
+		return Place{}, nil, nil, ErrNotOpen
 	}
 	if place.Policy, err = PolicyOf(provider.spec.Verification); err != nil {
-		return Place{}, deny(v1alpha1.ReasonProviderNotReady, true, "%s: spec.verification: %s", describe(ref), err), nil
+		return Place{}, nil, deny(v1alpha1.ReasonProviderNotReady, true, "%s: spec.verification: %s", describe(ref), err), nil
 	}
-	spot, finding, err := f.spot(ctx, *provider, w, place.Policy)
-	place.Spot = spot
-	return place, finding, err
+	return place, provider, nil, nil
 }
 
 // Key names the provider that ref means for an object in namespace.
