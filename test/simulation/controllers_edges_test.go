@@ -265,7 +265,7 @@ func (p pods) Holding(_ context.Context, all []signers.Signer, _ dnsrecord.Name,
 		if _, err := fmt.Sscanf(s.Name, "mta-%d", &i); err != nil {
 			p.Error(err)
 		}
-		if p.world.pods[i].shows.keys[selector] != absent {
+		if p.pods[i].shows.keys[selector] != absent {
 			held = append(held, "pod "+s.Name+" still shows "+selector)
 		}
 	}

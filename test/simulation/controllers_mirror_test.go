@@ -36,7 +36,7 @@ func (p *process) create() error {
 	if err := p.store.Status().Update(p.Context(), provider); err != nil {
 		return err
 	}
-	for i := range p.world.pods {
+	for i := range p.pods {
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: domainName.Namespace, Name: fmt.Sprintf("mta-%d", i)}}
 		if err := p.store.Create(p.Context(), pod); err != nil {
 			return err
