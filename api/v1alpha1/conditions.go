@@ -118,6 +118,13 @@ const (
 	// SendersDropped, FailWhereNoneWas.
 	ConditionSPFAtRisk = "SPFAtRisk"
 
+	// ConditionLargeAnswers (MailDomain, DKIMKey; abnormal-true): the answer at the
+	// name of a record is larger than what UDP carries: 1232 octets, or 512 to
+	// resolvers without EDNS.
+	//
+	// Reasons: AnswerTooLarge, AnswerNeedsExtensions.
+	ConditionLargeAnswers = "LargeAnswers"
+
 	// ConditionReportsUnauthorized (MailDomain; abnormal-true): a report address
 	// outside of the organisation lacks the record that allows it (RFC 9990
 	// section 4); the message is that record.

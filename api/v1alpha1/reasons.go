@@ -127,7 +127,9 @@ const (
 	ReasonTooManyLookups = "TooManyLookups"
 	// ReasonTooManyVoidLookups: the SPF record needs more than 2 lookups that find nothing.
 	ReasonTooManyVoidLookups = "TooManyVoidLookups"
-	// ReasonAnswerTooLarge: the TXT strings at the domain pass 450 octets.
+	// ReasonAnswerNeedsExtensions: an answer has more than the 512 octets that UDP carries without EDNS (RFC 6891).
+	ReasonAnswerNeedsExtensions = "AnswerNeedsExtensions"
+	// ReasonAnswerTooLarge: an answer is larger than UDP carries, or the TXT strings at the domain pass 450 octets.
 	ReasonAnswerTooLarge = "AnswerTooLarge"
 	// ReasonSendersDropped: the SPF record drops senders that stood in it.
 	ReasonSendersDropped = "SendersDropped"

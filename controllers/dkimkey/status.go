@@ -11,7 +11,11 @@ import (
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/announce"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/object"
+	"github.com/maildomain-operator/maildomain-operator/internal/desired"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
 )
 
@@ -48,7 +52,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	} else {
 		findings = append(findings, unpublished()...)
 	}
-	d.status.Conditions = readiness.Conditions(seen.key.Status.Conditions, seen.key.Generation, normal, findings, notes(d.status), now)
+	d.status.Conditions = readiness.Conditions(seen.key.Status.Conditions, seen.key.Generation, normal, findings, notes(seen, d.status), now)
 	if equality.Semantic.DeepEqual(seen.key.Status, d.status) {
 		return d.lookAgain, nil
 	}
@@ -69,12 +73,17 @@ func unpublished() []readiness.Finding {
 	}
 }
 
-func notes(s v1alpha1.DKIMKeyStatus) []readiness.Note {
-	if s.Bits == 0 || s.Bits >= v1alpha1.DefaultRSABits {
-		return nil
+func notes(seen observation, s v1alpha1.DKIMKeyStatus) []readiness.Note {
+	var notes []readiness.Note
+	if record := recordStatus(s); record != nil && desired.Published(*record) {
+		looks := map[dnsrecord.Name]dnscheck.Verdict{seen.record: seen.verdict}
+		notes = evidence.LargeAnswers(looks, seen.key.Status.Conditions)
 	}
-	return []readiness.Note{{
+	if s.Bits == 0 || s.Bits >= v1alpha1.DefaultRSABits {
+		return notes
+	}
+	return append(notes, readiness.Note{
 		Condition: v1alpha1.ConditionWeakKey, Reason: v1alpha1.ReasonKeyTooShort,
 		Message: "the adopted key has less than 2048 bits (RFC 8301 section 3.2); rotate to replace it",
-	}}
+	})
 }

@@ -376,6 +376,7 @@ func (d *decision) remarks(seen observation) {
 				fmt.Sprintf("%s has %d bits (RFC 8301 section 3.2); the next rotation replaces it", k.Selector, k.Bits))
 		}
 	}
+	d.notes = append(d.notes, evidence.LargeAnswers(seen.looks, seen.domain.Status.Conditions)...)
 	if size := secretSize(seen); size > warnSize {
 		note(v1alpha1.ConditionSigningSecretLarge, v1alpha1.ReasonNearSizeLimit,
 			"Secret "+seen.secretName+" holds more than 700 KiB; beyond 900 KiB no key is added")

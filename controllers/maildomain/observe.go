@@ -72,11 +72,12 @@ type observation struct {
 	answeredAt time.Time
 	lookAgain  time.Time // when a held record is decided again
 	verdicts   map[dnscheck.Target]dnscheck.Verdict
+	looks      map[dnsrecord.Name]dnscheck.Verdict // of all that is published, keys too; zero before the first look
 }
 
 // observe does all reading. An error means that something could not be read.
 func (r *Reconciler) observe(ctx context.Context, domain *v1alpha1.MailDomain, now time.Time) (observation, error) {
-	seen := observation{domain: domain, pairs: map[string]dkim.KeyPair{}, verdicts: map[dnscheck.Target]dnscheck.Verdict{}}
+	seen := observation{domain: domain, pairs: map[string]dkim.KeyPair{}, verdicts: map[dnscheck.Target]dnscheck.Verdict{}, looks: map[dnsrecord.Name]dnscheck.Verdict{}}
 	name, err := dnsrecord.ParseDomain(domain.Spec.Domain)
 	if err != nil {
 		seen.findings = append(seen.findings, readiness.Finding{Reason: v1alpha1.ReasonInvalidDomain, Message: err.Error(), Person: true})
@@ -225,6 +226,7 @@ func (r *Reconciler) observeKeys(ctx context.Context, seen *observation, now tim
 		view.Lost = pair.IsZero() && key.Status.PublicKeySHA256 != ""
 		view.Revoked = view.Revoked || revoked(seen.domain, key)
 		view.Fresh = r.fresh(key, now)
+		r.lookAt(seen, key)
 		if view.Signs && !view.RetiredAt.IsZero() {
 			view.SigningSince = time.Time{} // it came back, which its controller has not noted yet
 		}
@@ -280,6 +282,13 @@ func (r *Reconciler) fresh(key *v1alpha1.DKIMKey, now time.Time) bool {
 	return verdict.State == dnscheck.Unchecked || verdict.State == dnscheck.Verified && now.Sub(verdict.SweptAt) < freshness
 }
 
+// lookAt notes the last look at a key's record.
+func (r *Reconciler) lookAt(seen *observation, key *v1alpha1.DKIMKey) {
+	if s := key.Status.RecordState; s == v1alpha1.RecordPublished || s == v1alpha1.RecordVerified {
+		seen.looks[targetOf(key).Name], _ = r.Prober.Verdict(targetOf(key))
+	}
+}
+
 // targetOf is the record that the key's own controller has the prober look for.
 func targetOf(key *v1alpha1.DKIMKey) dnscheck.Target {
 	return dnscheck.Target{
@@ -300,6 +309,9 @@ func (r *Reconciler) observeRecords(_ context.Context, seen *observation, now ti
 	for _, record := range records {
 		if verdict, ok := r.Prober.Verdict(evidence.Target(record)); ok {
 			seen.verdicts[evidence.Target(record)] = verdict
+		}
+		if s := before(seen.domain, record); s != nil && desired.Published(*s) {
+			seen.looks[record.Name] = seen.verdicts[evidence.Target(record)]
 		}
 	}
 	for i, record := range records {

@@ -47,7 +47,8 @@ type answer struct {
 	explicit bool           // a signature proves that the name itself exists
 	wildcard dnsrecord.Name // the wildcard that the answer comes from; "" if none
 	zone     dnsrecord.Name // the apex, where the answer itself told it
-	size     int
+	size     int            // in octets, as it was asked for
+	plain    int            // without EDNS, and so without signatures
 	facts    []fact
 }
 
@@ -59,7 +60,8 @@ var errUnreadable = errors.New("sends answers that cannot be read")
 // zone is the apex that the server is asked for; a reply that speaks with
 // authority for something above it is not taken.
 func readAnswer(server Server, name, zone dnsrecord.Name, m *dns.Msg) answer {
-	a := answer{server: server, size: m.Len()}
+	a := answer{server: server}
+	a.size, a.plain = sizes(m)
 	if detail := unusable(m); detail != "" {
 		a.detail = detail
 		return a
@@ -74,6 +76,15 @@ func readAnswer(server Server, name, zone dnsrecord.Name, m *dns.Msg) answer {
 		a.said = saidNone
 	}
 	return a
+}
+
+// sizes are those of the answer alone: what else a reply brings a server leaves out where there is no room (RFC 2181 §9).
+func sizes(m *dns.Msg) (edns, plain int) {
+	const opt = 11 // RFC 6891 §6.1.2
+	alone := dns.Msg{MsgHdr: m.MsgHdr, Question: m.Question, Answer: m.Answer, Compress: true}
+	edns = alone.Len() + opt
+	alone.Answer = slices.DeleteFunc(slices.Clone(m.Answer), func(rr dns.RR) bool { return rr.Header().Rrtype == dns.TypeRRSIG })
+	return edns, alone.Len()
 }
 
 // unusable is why a reply says nothing; "" if it does.

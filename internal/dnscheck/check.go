@@ -150,8 +150,9 @@ type Verdict struct {
 	SweptAt time.Time
 	// Found are the values that count at the name, of all servers, sorted, long ones cut.
 	Found []string
-	// AnswerSize is the largest answer in octets, foreign values counted.
-	AnswerSize int
+	// AnswerSize is the largest answer in octets, foreign values and signatures
+	// counted; PlainSize is that to somebody who asks without EDNS.
+	AnswerSize, PlainSize int
 	// NameServers are those of the zone as its parent and its own servers name them, sorted, and NameServerTTL is the
 	// highest TTL of their NS sets, in seconds. For a delegation alone.
 	NameServers   []dnsrecord.Name
@@ -185,8 +186,8 @@ type Options struct {
 	Patience time.Duration
 	// Workers bounds the surveys at one time; 8 when 0.
 	Workers int
-	// Rate is the number of questions a second, to all servers together; 100
-	// when 0. ServerRate is the same for one address; 20 when 0.
+	// Rate is the number of questions a second, to all servers together; 200
+	// when 0, which docs/probing.md derives. ServerRate is the same for one address; 20 when 0.
 	Rate, ServerRate float64
 	// Timeout bounds one question over one transport; 2 seconds when 0.
 	Timeout time.Duration
@@ -215,7 +216,7 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.RetryMax, 30*time.Second)
 	orDefault(&o.Patience, time.Hour)
 	orDefault(&o.Workers, 8)
-	orDefault(&o.Rate, 100)
+	orDefault(&o.Rate, 200)
 	orDefault(&o.ServerRate, 20)
 	orDefault(&o.Timeout, 2*time.Second)
 	orDefault(&o.ResolvConf, "/etc/resolv.conf")

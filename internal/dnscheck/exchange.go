@@ -23,6 +23,7 @@ import (
 var (
 	errSilent   = errors.New("does not answer")
 	errClosed   = errors.New("refuses connections on its port")
+	errPrivate  = errors.New("is not asked, for its address is not of the public Internet: list it in spec.verification.nameservers of the provider if it shall be")
 	errNoRoute  = errors.New("there is no route to this address family")
 	errExhausts = errors.New("the zone's delegations ask for too many questions")
 )
@@ -34,8 +35,11 @@ const ednsSize = 1232
 // leads to ever more name servers ends here.
 const maxQuestions = 512
 
-// budget counts the questions that a survey may still ask.
-type budget struct{ left atomic.Int32 }
+// budget is what a survey may do: so many questions more, to addresses of the public Internet or to any.
+type budget struct {
+	left  atomic.Int32
+	named bool // a person named the servers
+}
 
 func newBudget() *budget {
 	b := &budget{}
@@ -82,14 +86,20 @@ func (q question) answers(r *dns.Msg) bool {
 // client asks one server one question at a time, and spares servers.
 type client struct {
 	timeout  time.Duration
+	exchange exchange
 	hasRoute func(netip.Addr) bool
 	pace     *pace
+	// private: the DNS that is asked is a private one, as its root servers are.
+	private bool
 }
 
 // ask sends a question over UDP, twice if need be, and over TCP if the answer
 // was truncated or UDP brought none. A server that understands no EDNS is
 // asked without.
 func (c *client) ask(ctx context.Context, b *budget, addr netip.AddrPort, q question) (*dns.Msg, error) {
+	if !c.private && !b.named && !isPublic(addr.Addr()) {
+		return nil, errPrivate
+	}
 	if !c.hasRoute(addr.Addr()) {
 		return nil, errNoRoute
 	}
@@ -141,6 +151,14 @@ func (c *client) once(ctx context.Context, b *budget, network string, addr netip
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	return c.exchange(ctx, network, addr, q, q.message(edns))
+}
+
+// exchange sends one message to a server and waits for the reply to its question.
+type exchange func(ctx context.Context, network string, addr netip.AddrPort, q question, m *dns.Msg) (*dns.Msg, error)
+
+// overNetwork is the exchange with real servers.
+func overNetwork(ctx context.Context, network string, addr netip.AddrPort, q question, m *dns.Msg) (*dns.Msg, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, network, addr.String())
 	if err != nil {
@@ -151,7 +169,6 @@ func (c *client) once(ctx context.Context, b *budget, network string, addr netip
 	defer stop()
 
 	co := &dns.Conn{Conn: conn, UDPSize: ednsSize}
-	m := q.message(edns)
 	if err := co.WriteMsg(m); err != nil {
 		return nil, phrase(err)
 	}
@@ -194,6 +211,13 @@ func phrase(err error) error {
 
 func noRoute(err error) bool {
 	return errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)
+}
+
+// isPublic says whether an address may be one of the public Internet. Whoever delegates a zone chooses the addresses that
+// are asked: it shall not be those behind our own firewall.
+func isPublic(addr netip.Addr) bool {
+	shared := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10) // RFC 6598
+	return addr.IsGlobalUnicast() && !addr.IsPrivate() && !shared.Contains(addr)
 }
 
 // systemRoute asks the kernel for a route: connecting a UDP socket sends nothing.

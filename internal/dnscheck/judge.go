@@ -44,6 +44,7 @@ type finding struct {
 	zone    dnsrecord.Name
 	found   []string
 	size    int
+	plain   int
 	servers []ServerAnswer
 	message string
 	notes   []string
@@ -127,7 +128,7 @@ func (s survey) judgeNode(t Target, n node, f *finding) []ServerAnswer {
 		} else {
 			f.found = append(f.found, relevant(t.Kind, a.values)...)
 		}
-		f.size = max(f.size, a.size)
+		f.size, f.plain = max(f.size, a.size), max(f.plain, a.plain)
 		if a.said == saidValues {
 			f.ttl = max(f.ttl, a.ttl)
 		}

@@ -42,7 +42,7 @@ func newMemory(now time.Time, minimum time.Duration) memory {
 func (m *memory) remember(f finding, began, ended time.Time, minimum time.Duration) bool {
 	before := m.verdict
 	v := &m.verdict
-	v.State, v.Zone, v.Path, v.Found, v.AnswerSize = f.state, f.zone, f.path, f.found, f.size
+	v.State, v.Zone, v.Path, v.Found, v.AnswerSize, v.PlainSize = f.state, f.zone, f.path, f.found, f.size, f.plain
 	v.Servers, v.Message, v.Notes, v.SweptAt = f.servers, f.message, f.notes, began
 	v.NameServers, v.NameServerTTL = f.names, f.nsTTL
 	switch f.state {

@@ -17,6 +17,7 @@ import (
 // and none for a while to an address that did not answer.
 type pace struct {
 	now     func() time.Time
+	after   func(time.Duration) <-chan time.Time
 	all     *rate.Limiter
 	perAddr rate.Limit
 	rest    time.Duration // the longest time that a silent server is left alone
@@ -46,7 +47,7 @@ const shortestRest = time.Second
 
 func newPace(o Options) *pace {
 	return &pace{
-		now: o.Now, rest: o.RetryMax, addrs: map[netip.AddrPort]*courtesy{},
+		now: o.Now, after: o.After, rest: o.RetryMax, addrs: map[netip.AddrPort]*courtesy{},
 		all:     rate.NewLimiter(rate.Limit(o.Rate), max(1, int(o.Rate))),
 		perAddr: rate.Limit(o.ServerRate),
 	}
@@ -76,15 +77,33 @@ func (p *pace) forgetSome(now time.Time) {
 	}
 }
 
-// wait blocks until the address may be sent another question.
+// wait blocks until the address may be sent another question. The address's own turn comes first: who waits for a busy one
+// keeps no question from others.
 func (p *pace) wait(ctx context.Context, addr netip.AddrPort) error {
-	if err := p.all.Wait(ctx); err != nil {
-		return err
-	}
 	p.mu.Lock()
 	limiter := p.of(addr).limiter
 	p.mu.Unlock()
-	return limiter.Wait(ctx)
+	if err := p.turn(ctx, limiter); err != nil {
+		return err
+	}
+	return p.turn(ctx, p.all)
+}
+
+// turn is Limiter.Wait by our clock.
+func (p *pace) turn(ctx context.Context, limiter *rate.Limiter) error {
+	now := p.now()
+	turn := limiter.ReserveN(now, 1)
+	delay := turn.DelayFrom(now)
+	if delay <= 0 {
+		return ctx.Err()
+	}
+	select {
+	case <-p.after(delay):
+		return nil
+	case <-ctx.Done():
+		turn.CancelAt(p.now())
+		return ctx.Err()
+	}
 }
 
 // resting returns the error of the last question while the address is left alone.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -26,6 +27,7 @@ type Prober struct {
 
 	mu      sync.Mutex
 	targets map[dnsrecord.Name][]*entry
+	agenda  agenda
 	owners  map[string][]*entry
 	failing map[place]failing
 }
@@ -38,6 +40,7 @@ type entry struct {
 	memory memory
 
 	due     time.Time
+	at      int // on the agenda, from 1; 0 if it is not there
 	running bool
 	asked   bool // Sweep was called since the last sweep began
 	gone    bool
@@ -58,7 +61,8 @@ func New(o Options) *Prober {
 	if hasRoute == nil {
 		hasRoute = systemRoute
 	}
-	r := newResolver(&client{timeout: o.Timeout, hasRoute: hasRoute, pace: newPace(o)}, o)
+	private := slices.ContainsFunc(o.Roots, func(root netip.AddrPort) bool { return !isPublic(root.Addr()) })
+	r := newResolver(&client{timeout: o.Timeout, exchange: overNetwork, hasRoute: hasRoute, pace: newPace(o), private: private}, o)
 	return &Prober{
 		options: o, surveyor: &surveyor{resolver: r, resolvConf: o.ResolvConf},
 		kick: make(chan struct{}, o.Workers), wake: newBell(),
@@ -146,6 +150,7 @@ func (p *Prober) adopt(e *entry, now time.Time) {
 	e.memory = newMemory(now, p.options.MinimumWait)
 	e.memory.highest, e.memory.ttl = highest, ttl
 	e.due, e.missed = now, 0
+	p.agenda.put(e)
 	if policy.Mode == None {
 		v := &e.memory.verdict
 		v.State, v.SweptAt = Unchecked, now
@@ -167,6 +172,7 @@ func (p *Prober) dropUnowned(e *entry) {
 		return
 	}
 	e.gone = true
+	p.agenda.put(e)
 	left := slices.DeleteFunc(p.targets[e.target.Name], func(o *entry) bool { return o == e })
 	p.targets[e.target.Name] = left
 	if len(left) == 0 {
@@ -200,6 +206,7 @@ func (p *Prober) Sweep(t Target) {
 		e.asked, e.memory.verdict.SweptAt = false, e.due
 		p.wake.add(slices.Collect(maps.Keys(e.owners)))
 	}
+	p.agenda.put(e)
 	p.nudge()
 }
 
@@ -243,44 +250,19 @@ func (p *Prober) take() (*entry, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.options.Now()
-	next, due := p.next(now)
-	switch {
-	case next == nil:
+	if len(p.agenda) == 0 {
 		return nil, longestSleep
-	case due == 0:
+	}
+	next := p.agenda[0]
+	if next.due.After(now) {
 		return nil, min(next.due.Sub(now), longestSleep)
 	}
-	if due > 1 {
+	next.running = true
+	p.agenda.put(next)
+	if len(p.agenda) > 0 && !p.agenda[0].due.After(now) {
 		p.nudge()
 	}
-	next.running = true
 	return next, 0
-}
-
-// next is the idle entry that is due first, and how many are due.
-func (p *Prober) next(now time.Time) (next *entry, due int) {
-	for _, entries := range p.targets {
-		for _, e := range entries {
-			if e.running || e.policy.mode() == None {
-				continue
-			}
-			if !e.due.After(now) {
-				due++
-			}
-			if next == nil || e.before(next, now) {
-				next = e
-			}
-		}
-	}
-	return next, due
-}
-
-// before says whether e comes first: a sweep that someone waits for, when both are due.
-func (e *entry) before(o *entry, now time.Time) bool {
-	if e.asked != o.asked && !e.due.After(now) && !o.due.After(now) {
-		return e.asked
-	}
-	return e.due.Before(o.due)
 }
 
 // check surveys one entry: a sample while all is well, else a full sweep.
@@ -340,22 +322,23 @@ func (p *Prober) sample(ctx context.Context, e *entry, policy Policy) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.noteFailing(s)
-	state := sampled(e.target, s)
-	if state == Unreachable {
+	f := sampled(e.target, s)
+	if f.state == Unreachable {
 		e.missed++
 		return e.missed < maxMissed
 	}
 	e.missed = 0
-	return state == Verified
+	v := e.memory.verdict
+	return f.state == Verified && carriage(f.size, f.plain) == carriage(v.AnswerSize, v.PlainSize)
 }
 
-// sampled is the state of a sample: that of the last answer at every node, the
+// sampled is what a sample found: that is the last answer at every node, the
 // only one that said something, if any did.
-func sampled(t Target, s survey) State {
+func sampled(t Target, s survey) finding {
 	for i, n := range s.nodes {
 		s.nodes[i].answers = n.answers[max(0, len(n.answers)-1):]
 	}
-	return judge(t, s, patience{}).state
+	return judge(t, s, patience{})
 }
 
 // settle takes a full sweep in.
@@ -366,6 +349,7 @@ func (p *Prober) settle(e *entry, policy Policy, s survey, began time.Time, aske
 	p.noteFailing(s)
 	if e.gone || !e.policy.equal(policy) {
 		e.running = false
+		p.agenda.put(e)
 		p.nudge()
 		return
 	}
@@ -399,5 +383,6 @@ func (p *Prober) plan(e *entry, now time.Time) {
 	default:
 		e.due = now.Add(retryDelay(now.Sub(e.memory.unverifiedSince), o.RetryMin, o.RetryMax, o.Interval))
 	}
+	p.agenda.put(e)
 	p.nudge()
 }

@@ -49,6 +49,7 @@ func (s *surveyor) sample(ctx context.Context, t Target, p Policy) (survey, erro
 
 func (s *surveyor) survey(ctx context.Context, t Target, p Policy, how effort) (survey, error) {
 	w := s.resolver.walk()
+	w.budget.named = len(p.Nameservers) > 0 || p.mode() == Recursive
 	var out survey
 	if t.Type == dnsrecord.NS {
 		n, err := s.delegation(ctx, w, t.Name, p)

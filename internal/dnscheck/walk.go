@@ -24,7 +24,7 @@ const (
 	maxReferrals = 16               // referrals and SOA steps to one name
 	maxDepth     = 4                // name servers whose names need a walk of their own, nested
 	maxTries     = 6                // servers that one question goes to before it has failed
-	maxZones     = 4096             // zones in the cache
+	maxZones     = 32768            // zones in the cache, and an eighth of the names that were looked up
 	minZoneAge   = 5 * time.Second  // how long a zone's servers are kept at least
 	maxZoneAge   = 10 * time.Minute // and at most,
 	maxTopAge    = time.Hour        // but for the root and top-level zones
@@ -104,10 +104,18 @@ func (r *resolver) cached(name dnsrecord.Name) *cut {
 func (r *resolver) keep(c *cut) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.cuts) >= maxZones {
-		clear(r.cuts)
-	}
+	makeRoom(r.cuts, maxZones)
 	r.cuts[c.apex] = c
+}
+
+// makeRoom drops any entry of a full map: with what it knows, the next walk is one question shorter, no more.
+func makeRoom[K comparable, V any](m map[K]V, limit int) {
+	for key := range m {
+		if len(m) < limit {
+			return
+		}
+		delete(m, key)
+	}
 }
 
 // age is how long a zone's servers are kept: as their TTL says, between bounds

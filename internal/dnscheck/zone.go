@@ -77,10 +77,8 @@ func (w walk) zone(ctx context.Context, name dnsrecord.Name) (*zone, error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.zones) >= maxZones || len(w.apex) >= 8*maxZones {
-		clear(w.zones)
-		clear(w.apex)
-	}
+	makeRoom(w.zones, maxZones)
+	makeRoom(w.apex, 8*maxZones)
 	w.zones[z.Apex], w.apex[name] = z, z.Apex
 	return z, nil
 }

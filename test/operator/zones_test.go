@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -297,5 +298,27 @@ func TestTheZoneThatTheWorldLooksIntoIsTheOneThatCounts(t *testing.T) {
 			p.Spec.Verification = &v1alpha1.Verification{Nameservers: []v1alpha1.Nameserver{b.world.Server(ourServer).AddrPort().String()}}
 		})
 		b.awaitReady(split)
+	})
+}
+
+// What the domain's answer grows to is everybody's doing; that it no longer fits a datagram is said, and gone when it fits again.
+func TestAnAnswerThatUDPDoesNotCarryIsSaid(t *testing.T) {
+	b := newBench(t, "example.org")
+	b.provider("dns")
+	long := strings.Repeat("x", 1300)
+	b.addTXT("example.org", "example.org", long)
+	d := b.domain("example.org", func(d *v1alpha1.MailDomain) { d.Spec.DKIM, d.Spec.DMARC = nil, nil })
+	b.awaitReady(d)
+	b.awaitCondition(d, v1alpha1.ConditionLargeAnswers, metav1.ConditionTrue, v1alpha1.ReasonAnswerTooLarge)
+	b.says(d, v1alpha1.ConditionLargeAnswers, metav1.ConditionTrue, v1alpha1.ReasonAnswerTooLarge, "example.org: the answer has 1", "1232", "remove TXT records")
+	b.awaitSaid(d, v1alpha1.ReasonAnswerTooLarge, "1232")
+	b.restart(nothing)
+	b.rounds()
+	b.once(d, v1alpha1.ReasonAnswerTooLarge)
+	b.swapTXT("example.org", "example.org", long, strings.Repeat("y", 500))
+	b.awaitCondition(d, v1alpha1.ConditionLargeAnswers, metav1.ConditionTrue, v1alpha1.ReasonAnswerNeedsExtensions)
+	b.swapTXT("example.org", "example.org", strings.Repeat("y", 500))
+	b.await(d, "small answers", func() bool {
+		return meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionLargeAnswers) == nil
 	})
 }

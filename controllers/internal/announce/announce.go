@@ -35,7 +35,7 @@ func Conditions(ctx context.Context, recorder events.EventRecorder, o runtime.Ob
 	}
 	for _, kind := range []string{
 		v1alpha1.ConditionStalled, v1alpha1.ConditionMailHeld, v1alpha1.ConditionWeakKey,
-		v1alpha1.ConditionSigningSecretLarge, v1alpha1.ConditionUnsupportedFields,
+		v1alpha1.ConditionSigningSecretLarge, v1alpha1.ConditionLargeAnswers, v1alpha1.ConditionUnsupportedFields,
 	} {
 		if c := changed(before, after, kind); c != nil && c.Status == metav1.ConditionTrue {
 			say(corev1.EventTypeWarning, c)
