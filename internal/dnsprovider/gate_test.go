@@ -128,7 +128,7 @@ func TestRotationsOfAThousandDomainsAreNotHeld(t *testing.T) {
 			zone.put(dnsrecord.Name(fmt.Sprintf("m1._domainkey.d%d.example.org", i)), live)
 		}
 		retire("", live)
-		if left := len(zone.records()); left != 1010 {
+		if left := len(zone.records()); left < 1010-brake.Default.Floor { // what was submitted when the first round began are few
 			t.Errorf("%d records are left", left)
 		}
 	})
