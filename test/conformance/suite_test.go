@@ -49,7 +49,7 @@ func foreignRecords() []foreign {
 		{string(zone.Child("_sip._tcp")), "SRV", 3600, "0 5 5060 sip.acme.example."},
 		{string(zone.Child("srv")), "SRV", 3600, "0 5 5060 sip.acme.example."},
 	}
-	for _, e := range examples {
+	for _, e := range append(slices.Clone(examples), rivals) {
 		for _, f := range e.foreign {
 			f.name = string(e.domain().Child(strings.TrimPrefix(f.name, "@")))
 			all = append(all, f)
@@ -87,6 +87,7 @@ func conform(t *testing.T, s subject) {
 	for _, e := range examples {
 		passed[e.name] = t.Run(e.name, func(t *testing.T) { b.run(t, e) })
 	}
+	passed[rivals.name] = t.Run(rivals.name, func(t *testing.T) { rivalry(t, s) })
 	report(t, s.column, passed)
 }
 

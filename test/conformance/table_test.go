@@ -6,6 +6,7 @@ package conformance
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,7 +41,7 @@ func table() string {
 	var b strings.Builder
 	b.WriteString(preamble)
 	fmt.Fprintf(&b, "| case | %s |\n|---|%s\n", strings.Join(columns, " | "), strings.Repeat("---|", len(columns)))
-	for _, e := range examples {
+	for _, e := range append(slices.Clone(examples), rivals) {
 		fmt.Fprintf(&b, "| %s |", e.name)
 		for _, column := range columns {
 			verdict := "✓"
@@ -63,7 +64,7 @@ func (e example) left() bool {
 // report prints the subject's column: a provider that fails an example fails the test, so the table never claims more.
 func report(t *testing.T, column string, passed map[string]bool) {
 	t.Helper()
-	for _, e := range examples {
+	for _, e := range append(slices.Clone(examples), rivals) {
 		verdict := "passed"
 		if !passed[e.name] {
 			verdict = "FAILED"
