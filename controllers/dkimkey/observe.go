@@ -227,7 +227,7 @@ func (r *Reconciler) look(seen *observation) {
 		seen.outcome = &outcome
 	}
 	if ok {
-		seen.failure, seen.generation, seen.answeredAt = evidence.Failure(result.Err), result.MarkerGeneration, result.Time
+		seen.failure, seen.generation, seen.answeredAt = evidence.Trouble(result), result.MarkerGeneration, result.Time
 	}
 	seen.verdict, seen.looked = r.Prober.Verdict(seen.target())
 	r.lookElsewhere(seen)
@@ -287,6 +287,7 @@ func (o observation) submission() dnsprovider.Submission {
 	s := dnsprovider.Submission{
 		Owner: owner(o.key), Provider: o.place.Provider, Zone: o.place.Zone, Domain: o.domain,
 		RememberedGeneration: index.MarkerGeneration(o.place.Zone, o.holder, o.siblings), Known: o.published,
+		TakeOver: evidence.TakeOver(o.holder),
 	}
 	if wish.Value == "" { // exactly ours goes, also what was asked for and not seen there yet
 		wish.Ours = append(wish.Ours, o.key.Status.RecordValue)

@@ -256,11 +256,17 @@ func (d *decision) publication(seen observation, now time.Time, writes bool) {
 			d.watch = append(d.watch, evidence.Target(record))
 		}
 	}
+	d.submit = d.submit || seen.moves() || seen.takesOver() // even if no record of its own waits
 	writes = writes && seen.hasPlace
-	d.submit, d.recheck = (d.submit || seen.moves()) && persisted && writes, d.recheck && writes
-	if seen.failure != nil && d.submit {
+	d.submit, d.recheck = d.submit && persisted && writes, d.recheck && writes
+	if seen.failure != nil && d.concerns(*seen.failure) {
 		d.findings = append(d.findings, *seen.failure)
 	}
+}
+
+// concerns: an error of the provider is none of ours while it is not asked; that somebody else has the domain stays true.
+func (d *decision) concerns(failure readiness.Finding) bool {
+	return d.submit || failure.Reason == v1alpha1.ReasonOwnerConflict
 }
 
 // known tells whether the status already holds what is about to be asked of the provider.

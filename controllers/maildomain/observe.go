@@ -70,6 +70,7 @@ type observation struct {
 	failure    *readiness.Finding // of the provider as a whole
 	generation int64              // of the marker, as the queue saw it
 	answeredAt time.Time
+	tookOver   bool      // the marker says so
 	lookAgain  time.Time // when a held record is decided again
 	verdicts   map[dnscheck.Target]dnscheck.Verdict
 	looks      map[dnsrecord.Name]dnscheck.Verdict // of all that is published, keys too; zero before the first look
@@ -326,10 +327,20 @@ func (r *Reconciler) observeRecords(_ context.Context, seen *observation, now ti
 	result, ok := r.Queue.Result(owner(seen.domain))
 	seen.outcomes = evidence.Answer(seen.submission(), result, ok)
 	if ok {
-		seen.failure, seen.generation, seen.answeredAt = evidence.Failure(result.Err), result.MarkerGeneration, result.Time
+		seen.failure, seen.generation, seen.answeredAt = evidence.Trouble(result), result.MarkerGeneration, result.Time
+		seen.tookOver = seen.outcomes != nil && evidence.TakeOver(seen.domain) != "" && seen.failure == nil && !slices.ContainsFunc(seen.keys, foreignMarker)
 	}
 	r.lookElsewhere(seen)
 	return nil
+}
+
+// takesOver: a person told the domain to take records over, which is not done yet.
+func (o observation) takesOver() bool { return evidence.TakeOver(o.domain) != "" && !o.tookOver }
+
+// foreignMarker: a key of the domain has been told of another installation; its record may stand in another zone, with a
+// marker of its own.
+func foreignMarker(k v1alpha1.DKIMKey) bool {
+	return denied(&k, v1alpha1.ConditionRecordsPublished, v1alpha1.ReasonOwnerConflict)
 }
 
 // dmarcEvidence gathers what must be known before receivers are told to be strict.
@@ -383,7 +394,7 @@ func (o observation) submission() dnsprovider.Submission {
 	s := dnsprovider.Submission{
 		Owner: owner(o.domain), Provider: o.place.Provider, Zone: o.place.Zone, Domain: o.name,
 		RememberedGeneration: index.MarkerGeneration(o.place.Zone, o.domain, o.keys), Known: index.Published(o.domain, o.keys),
-		TakeOver: o.domain.Annotations[v1alpha1.AnnotationTakeOver],
+		TakeOver: evidence.TakeOver(o.domain),
 	}
 	for _, record := range o.records {
 		if record.Hold == "" {

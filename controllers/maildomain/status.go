@@ -72,6 +72,9 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	if agreed, _ := brake.Agreed(now, seen.domain.Annotations); agreed {
 		after.LastHandledAllowRemoval = seen.domain.Annotations[v1alpha1.AnnotationAllowRemoval]
 	}
+	if word := seen.domain.Annotations[v1alpha1.AnnotationTakeOver]; word == "" || seen.tookOver {
+		after.LastHandledTakeOver = word
+	}
 	after.Keys = keyStatuses(seen, last.Keys)
 	after.Records = sorted(append(keyRecords(seen.keys), d.records...))
 	after.Rotation = d.rotationStatus(seen, now)

@@ -34,6 +34,8 @@ type Standing struct {
 	Marker Marker
 	// Conflict says why nothing of this domain may be written; "" if we may.
 	Conflict string
+	// Rival: the conflict is with another installation, or a second copy of this one.
+	Rival bool
 	// Unknown: the conflict is that the marker lists records of which nobody here has told yet.
 	Unknown bool
 
@@ -57,6 +59,7 @@ func (c Claim) Judge(read dnsrecord.Set) Standing {
 		s.Marker.Digests = sortedSet(append(s.Marker.Digests, f.Digests...))
 	}
 	if s.Conflict, s.Unknown = c.conflict(found); s.Conflict != "" {
+		s.Rival = true
 		// A generation that we have not accepted must not be remembered as ours.
 		s.Marker = Marker{Owner: c.Owner, Generation: c.Remembered}
 		return s

@@ -5,6 +5,7 @@ package dnsprovider_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -155,7 +156,12 @@ func survive(t *testing.T, w world, seed uint64) {
 		}
 		return webapi.Faults()[calls.IntN(len(webapi.Faults()))]
 	})
-	q := startQueue(t, w.open(t, w.transport))
+	q := startQueue(t, w.open(t, afterEach(w.transport, func() {
+		// Not for one repair: never, whatever the call before did and said.
+		for _, name := range w.doubled() {
+			t.Errorf("%s holds %q", name, w.values(name))
+		}
+	})))
 	s := dnsprovider.Submission{Owner: dnsprovider.Owner{Kind: "MailDomain", Namespace: "mail", Name: "d"}, Provider: testProvider, Zone: "example.org", Domain: "example.org"}
 	wish := func(name dnsrecord.Name, kind dnsplan.Kind, value string, ours ...string) dnsplan.Wish {
 		return dnsplan.Wish{Name: name, Type: dnsrecord.TXT, Kind: kind, Value: value, TTL: 300, Ours: ours, Adoption: dnsplan.Never}
@@ -197,9 +203,54 @@ func (w world) unharmed(t *testing.T) {
 			t.Fatalf("a foreign record is not as it was: %s\n%q", f, stands)
 		}
 	}
-	for _, name := range []dnsrecord.Name{"example.org", "_dmarc.example.org"} {
-		if got := slices.DeleteFunc(w.values(name), func(v string) bool { return !strings.HasPrefix(v, "v=") }); len(got) > 1 {
-			t.Fatalf("%s holds %q", name, got)
+	for _, name := range w.doubled() {
+		t.Fatalf("%s holds %q", name, w.values(name))
+	}
+}
+
+// doubled are the names with two SPF or two DMARC records, of which receivers take none (RFC 7208 §4.5; RFC 9989 takes one).
+func (w world) doubled() []dnsrecord.Name {
+	return slices.DeleteFunc([]dnsrecord.Name{"example.org", "_dmarc.example.org"}, func(name dnsrecord.Name) bool {
+		return len(slices.DeleteFunc(w.values(name), func(v string) bool { return !strings.HasPrefix(v, "v=") })) < 2
+	})
+}
+
+// afterEach looks at the world after each request of a driver.
+func afterEach(next http.RoundTripper, look func()) http.RoundTripper {
+	return transport(func(r *http.Request) (*http.Response, error) {
+		response, err := next.RoundTrip(r)
+		look()
+		return response, err
+	})
+}
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// What every run looks for is seen where it is.
+func TestASecondRecordIsSeen(t *testing.T) {
+	for name, w := range map[string]world{"Cloudflare": cloudflareWorld(), "Route 53": route53World()} {
+		zone := w.open(t, w.transport).Driver.Zone("example.org")
+		add := func(name dnsrecord.Name, value string) {
+			k := dnsprovider.Question{Name: name, Type: dnsrecord.TXT}
+			seen, err := zone.Read(t.Context(), []dnsprovider.Question{k})
+			if err == nil {
+				err = errors.Join(zone.Apply(t.Context(), []dnsplan.Change{{Name: name, Type: dnsrecord.TXT, TTL: 300, Add: []string{value}, Prerequisite: seen[k]}})...)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		add("example.org", "v=spf1 -all")
+		add("_dmarc.example.org", "v=DMARC1; p=none")
+		if got := w.doubled(); len(got) != 0 {
+			t.Errorf("%s: one each: %v", name, got)
+		}
+		add("example.org", "v=spf1 mx -all")
+		add("_dmarc.example.org", "v=DMARC1; p=reject")
+		if got := w.doubled(); len(got) != 2 {
+			t.Errorf("%s: two each: %v", name, got)
 		}
 	}
 }

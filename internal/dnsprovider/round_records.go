@@ -132,6 +132,9 @@ func (r *round) result(d *domain, j *job, at int) {
 	if d.standing.Conflict != "" {
 		j.result.Outcomes = r.forAll(j.sub.Wishes, d.standing)
 		j.retry = j.result.Outcomes != nil && d.standing.Unknown && r.hearing
+		if d.standing.Rival && !j.retry {
+			j.result.Rival = d.standing.Conflict
+		}
 		return
 	}
 	j.result.Outcomes = slices.Clone(d.outcomes[at : at+len(j.sub.Wishes)])

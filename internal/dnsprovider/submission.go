@@ -86,6 +86,9 @@ type Result struct {
 	MarkerGeneration int64
 	// MarkerValue is the marker as it stands; "" if none does.
 	MarkerValue string
+	// Rival says that another installation, or a second copy of this one, writes the records of the domain, so that we do
+	// not; "" if none does.
+	Rival string
 	// Err is an *Error if the provider as a whole could not be used. The queue tries again by itself.
 	Err  error
 	Time time.Time

@@ -20,7 +20,7 @@ import (
 func TestADomainIsHeldByOneMailDomain(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "example.org")
-	elsewhere := makeNamespace(t, b.Client, nil)
+	elsewhere := makeNamespace(t, b.Client)
 	b.others = []string{elsewhere}
 	b.restart(nothing)
 	p := b.provider("dns")

@@ -87,8 +87,8 @@ func newBenchIn(t *testing.T, running *nameserver.Running) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{T: t, Client: c, world: running, namespace: makeNamespace(t, c, nil), config: server.Config}
-	operator := makeNamespace(t, c, nil)
+	b := &bench{T: t, Client: c, world: running, namespace: makeNamespace(t, c), config: server.Config}
+	operator := makeNamespace(t, c)
 	b.settings = settingsFor(running, "test-"+b.namespace, operator)
 	b.start()
 	t.Cleanup(func() { b.stop() })
@@ -187,9 +187,9 @@ func (b *bench) logger() logr.Logger {
 	}, funcr.Options{})
 }
 
-func makeNamespace(t *testing.T, c client.Client, labels map[string]string) string {
+func makeNamespace(t *testing.T, c client.Client) string {
 	t.Helper()
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: labels}}
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	if err := c.Create(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}

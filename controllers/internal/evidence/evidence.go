@@ -177,6 +177,15 @@ func TypeOf(r v1alpha1.RecordStatus) dnsrecord.Type {
 	return dnsrecord.Type(r.Type)
 }
 
+// Trouble says what an answer that is about all records at once means for the conditions: that somebody else writes the
+// domain, or an error of the provider; nil for neither.
+func Trouble(result dnsprovider.Result) *readiness.Finding {
+	if result.Rival != "" {
+		return &readiness.Finding{Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonOwnerConflict, Message: result.Rival, Person: true}
+	}
+	return Failure(result.Err)
+}
+
 // Failure says what an error of the provider as a whole means for the conditions; nil for no error.
 func Failure(err error) *readiness.Finding {
 	if err == nil {
