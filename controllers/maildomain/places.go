@@ -139,7 +139,7 @@ func (d *decision) moves(seen observation, now time.Time) (noted bool) {
 		Standing: standing(seen), Delegation: delegation(seen), Missing: missing(seen), ClockInDoubt: seen.lifetimes.ClockInDoubt,
 		Leave: d.saidBy(seen, v1alpha1.AnnotationLeaveFormerPlaces, now), Trouble: map[string]string{},
 	}
-	if seen.hasPlace {
+	if seen.hasPlace && seen.place.Zone != "" { // the zone of a domain whose keys alone are ours may be somebody else's
 		see.Named = &changeover.Place{Provider: seen.domain.Spec.ProviderRef, Zone: string(seen.place.Zone)}
 	}
 	for _, o := range seen.others {

@@ -54,7 +54,7 @@ var tsigSecret = base64.StdEncoding.EncodeToString([]byte("a secret of 32 octets
 // foreign is what somebody else keeps in every zone of the tests.
 const foreign = "@ TXT \"site-verification=abc; \\\"quoted\\\"\"\n@ MX 10 mail\nmail A 192.0.2.25\nwww A 192.0.2.80\n"
 
-const patience = 8 * time.Minute
+const patience = 4 * time.Minute
 
 // bench is one operator with its world: an API server, a namespace of its own, name servers and a manager.
 type bench struct {

@@ -62,6 +62,7 @@ func keysOnly(provider string, ring ...v1alpha1.SelectorName) func(*v1alpha1.Mai
 // Selectors that lead away from the domain's own zone, which nobody of ours may write, into one that we may: the keys'
 // records are made there, seen through the alias or the delegation, and taken away there.
 func TestSelectorsThatLeadIntoAZoneOfOurs(t *testing.T) {
+	t.Parallel()
 	ring := []v1alpha1.SelectorName{"one", "two", "three", "four"}
 	stories := map[string]struct {
 		domain   string
@@ -144,6 +145,7 @@ func TestSelectorsThatLeadIntoAZoneOfOurs(t *testing.T) {
 
 // An alias that somebody set leads to where we may not write: that is said, and nothing is written anywhere.
 func TestAnAliasThatLeadsTooFarIsSaidAndNotFollowed(t *testing.T) {
+	t.Parallel()
 	b := newBenchIn(t, startSplitWorld(t, []string{"alias.test", "granted.test"}, nameserver.Site{Zone: "theirs.test"}))
 	b.provider("narrow", inZones("alias.test"))
 	b.provider("dns")
@@ -254,6 +256,7 @@ func (b *bench) grantedKey(p *v1alpha1.ClusterDNSProvider, like v1alpha1.DNSProv
 // Where the world does not look nothing is written; and where the provider's zone is not the one that the world is
 // delegated to, that is said.
 func TestTheZoneThatTheWorldLooksIntoIsTheOneThatCounts(t *testing.T) {
+	t.Parallel()
 	b := newBenchIn(t, startSplitWorld(t, []string{"away.test"},
 		nameserver.Site{Zone: "_domainkey.away.test"}, nameserver.Site{Zone: "split.test"}))
 	inside, err := nameserver.ParseZone("split.test", foreign)
@@ -303,6 +306,7 @@ func TestTheZoneThatTheWorldLooksIntoIsTheOneThatCounts(t *testing.T) {
 
 // What the domain's answer grows to is everybody's doing; that it no longer fits a datagram is said, and gone when it fits again.
 func TestAnAnswerThatUDPDoesNotCarryIsSaid(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "example.org")
 	b.provider("dns")
 	long := strings.Repeat("x", 1300)
