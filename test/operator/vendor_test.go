@@ -88,7 +88,6 @@ func TestADomainComesToReadyAtRoute53AsTheOperatorItself(t *testing.T) {
 		},
 	}
 	b.create(cluster)
-	t.Cleanup(func() { _ = b.Delete(context.WithoutCancel(t.Context()), cluster) }) // for it is not in the namespace
 	d := b.domain(zone, func(d *v1alpha1.MailDomain) {
 		d.Spec.ProviderRef = v1alpha1.ProviderRef{Kind: v1alpha1.ProviderKindClusterDNSProvider, Name: cluster.Name}
 	})

@@ -4,7 +4,6 @@
 package operator_test
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -247,7 +246,6 @@ func (b *bench) grantedKey(p *v1alpha1.ClusterDNSProvider, like v1alpha1.DNSProv
 		StringData: map[string]string{"tsig": tsigSecret},
 	})
 	b.create(p)
-	b.Cleanup(func() { _ = b.Delete(context.WithoutCancel(b.Context()), p) }) // for it is not in the namespace
 	return b.key(domain, selector, func(k *v1alpha1.DKIMKey) {
 		k.Spec.ProviderRef = v1alpha1.ProviderRef{Kind: v1alpha1.ProviderKindClusterDNSProvider, Name: p.Name}
 	})
