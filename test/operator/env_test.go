@@ -7,6 +7,7 @@ package operator_test
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -262,7 +263,7 @@ func (b *bench) await(o client.Object, what string, is func() bool) {
 		}
 		select {
 		case <-deadline:
-			b.Fatalf("%T %s never came to %s:\n%s", o, o.GetName(), what, describe(o))
+			b.Fatalf("%T %s never came to %s:\n%s%s", o, o.GetName(), what, describe(o), b.neighbours())
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -311,6 +312,30 @@ func conditionsOf(o client.Object) []metav1.Condition {
 		return o.Status.Conditions
 	}
 	return nil
+}
+
+// neighbours tells what every MailDomain and key of the namespace waits for: what stops one object may stand at another.
+func (b *bench) neighbours() string {
+	var text strings.Builder
+	var domains v1alpha1.MailDomainList
+	var keys v1alpha1.DKIMKeyList
+	if err := errors.Join(b.List(b.Context(), &domains, client.InNamespace(b.namespace)), b.List(b.Context(), &keys, client.InNamespace(b.namespace))); err != nil {
+		return err.Error()
+	}
+	for _, d := range domains.Items {
+		fmt.Fprintf(&text, "MailDomain %s waits for %q:\n%s", d.Name, waitsFor(&d), describe(&d))
+	}
+	for _, k := range keys.Items {
+		fmt.Fprintf(&text, "DKIMKey %s is %s, to %q, waits for %q\n", k.Name, k.Status.Phase, k.Spec.Intent, k.Status.WaitingFor)
+	}
+	return text.String()
+}
+
+func waitsFor(d *v1alpha1.MailDomain) string {
+	if d.Status.Rotation == nil {
+		return ""
+	}
+	return d.Status.Rotation.WaitingFor
 }
 
 func describe(o client.Object) string {
