@@ -47,7 +47,10 @@ type Settings struct {
 	Probing          dnscheck.Options
 	// Removals limits how many records may go without a person's word; brake.Default if zero.
 	Removals brake.Limit
-	Clock    clock.PassiveClock
+	// Hearing is how long after a start the objects may take to tell which records are theirs, before a marker that lists
+	// others tells of a second copy of this installation; 2 minutes if 0.
+	Hearing time.Duration
+	Clock   clock.PassiveClock
 	// ServerTime has seen every answer of the API server: wrap the manager's configuration with it. Without it no key is ever
 	// retired, for nobody knows whether our clock is right.
 	ServerTime *servertime.Watch
@@ -128,7 +131,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 
 func newQueue(s Settings, accounts *dnsprovider.Accounts, objects client.Reader) *dnsprovider.Queue {
 	return dnsprovider.NewQueue(dnsprovider.Options{
-		OwnerID: s.OwnerID, Accounts: accounts, Now: s.Clock.Now,
+		OwnerID: s.OwnerID, Accounts: accounts, Now: s.Clock.Now, Hearing: s.Hearing,
 		Removals: cmp.Or(s.Removals, brake.Default), Census: census(objects, s.Clock),
 	})
 }
