@@ -170,7 +170,7 @@ func (d *decision) verifiedAt(seen observation, now time.Time) {
 	switch verified := s.RecordState == v1alpha1.RecordVerified; {
 	case verified && s.VerifiedTime == nil && !seen.everywhere(): // resolvers may ask at any of them
 	case verified && s.VerifiedTime == nil && seen.lifetimes.ClockInDoubt:
-		d.look(now.Add(inDoubt))
+		d.look(now.Add(evidence.ClockLook))
 	case verified && s.VerifiedTime == nil:
 		s.VerifiedTime = stamp(now)
 	case !verified && s.VerifiedTime != nil:
@@ -205,9 +205,6 @@ func (d *decision) usableAt(seen observation, now time.Time, settings Settings) 
 
 // maxWait is how long a cache may keep anything at all (RFC 8767 §4 has it cap TTLs at a week).
 const maxWait = 7 * 24 * time.Hour
-
-// inDoubt is how soon the clocks are compared again.
-const inDoubt = 30 * time.Second
 
 // phase names where the key stands and what it waits for.
 func (d *decision) phase(seen observation, now time.Time) {

@@ -66,6 +66,9 @@ func decide(seen observation, now time.Time) decision {
 	d.publication(seen, now, writes)
 	d.keyFindings(seen)
 	d.remarks(seen)
+	if seen.lifetimes.ClockInDoubt {
+		d.look(now.Add(evidence.ClockLook))
+	}
 	return d
 }
 

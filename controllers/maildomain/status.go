@@ -69,12 +69,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	}
 	after.Places = d.places
 	after.MarkerGeneration = max(last.MarkerGeneration, seen.generation)
-	if agreed, _ := brake.Agreed(now, seen.domain.Annotations); agreed {
-		after.LastHandledAllowRemoval = seen.domain.Annotations[v1alpha1.AnnotationAllowRemoval]
-	}
-	if word := seen.domain.Annotations[v1alpha1.AnnotationTakeOver]; word == "" || seen.tookOver {
-		after.LastHandledTakeOver = word
-	}
+	noteWords(&after, seen, now)
 	after.Keys = keyStatuses(seen, last.Keys)
 	after.Records = sorted(append(keyRecords(seen.keys), d.records...))
 	after.Rotation = d.rotationStatus(seen, now)
@@ -98,17 +93,33 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	patched.Status = after
 	err := object.PatchStatus(ctx, r.Client, seen.domain, patched)
 	if err == nil {
-		r.sayMoves(seen.domain, last, after)
-		for _, p := range d.cleaned {
-			r.say(seen.domain, placeCleaned, "our records are gone from %s", changeover.Describe(p))
-		}
-		r.sayTransitions(seen.domain, last, after) // the causes first, for whoever reads down
-		if d.cannotUndo != "" && undoHandled(last) != undoHandled(after) {
-			r.say(seen.domain, rotationStays, "annotation %s is not followed: %s", v1alpha1.AnnotationRotateUndo, d.cannotUndo)
-		}
-		announce.Conditions(ctx, r.Events, seen.domain, last.Conditions, after.Conditions)
+		r.sayChanges(ctx, seen.domain, d, last, after)
 	}
 	return d.lookAgain, err
+}
+
+// noteWords keeps which of a person's annotations were acted upon.
+func noteWords(after *v1alpha1.MailDomainStatus, seen observation, now time.Time) {
+	words := seen.domain.Annotations
+	if agreed, _ := brake.Agreed(now, words); agreed {
+		after.LastHandledAllowRemoval = words[v1alpha1.AnnotationAllowRemoval]
+	}
+	if word := words[v1alpha1.AnnotationTakeOver]; word == "" || seen.tookOver {
+		after.LastHandledTakeOver = word
+	}
+}
+
+// sayChanges tells of what a new status holds that the last one did not.
+func (r *Reconciler) sayChanges(ctx context.Context, domain *v1alpha1.MailDomain, d decision, last, after v1alpha1.MailDomainStatus) {
+	r.sayMoves(domain, last, after)
+	for _, p := range d.cleaned {
+		r.say(domain, placeCleaned, "our records are gone from %s", changeover.Describe(p))
+	}
+	r.sayTransitions(domain, last, after) // the causes first, for whoever reads down
+	if d.cannotUndo != "" && undoHandled(last) != undoHandled(after) {
+		r.say(domain, rotationStays, "annotation %s is not followed: %s", v1alpha1.AnnotationRotateUndo, d.cannotUndo)
+	}
+	announce.Conditions(ctx, r.Events, domain, last.Conditions, after.Conditions)
 }
 
 func undoHandled(s v1alpha1.MailDomainStatus) string {

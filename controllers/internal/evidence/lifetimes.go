@@ -11,6 +11,9 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/servertime"
 )
 
+// ClockLook is how soon clocks that do not agree are compared again: no watch tells of it.
+const ClockLook = 30 * time.Second
+
 // LongestTTL is how long a cache may know the record of a key at its place.
 func LongestTTL(key *v1alpha1.DKIMKey, ttl uint32) time.Duration {
 	return time.Duration(max(int64(key.Status.WaitSeconds), int64(ttl))) * time.Second
