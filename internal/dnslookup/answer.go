@@ -36,6 +36,7 @@ const (
 type question struct {
 	name   string
 	rrtype uint16
+	dnssec bool // with what proves the answer (RFC 3225)
 }
 
 // answer is what is known about a question.
@@ -45,8 +46,9 @@ type answer struct {
 	addrs []netip.Addr // A, AAAA
 	names []string     // PTR
 
-	err error         // notThere, or why nothing is known
-	ttl time.Duration // 0: not to be remembered
+	err    error         // errNotThere, or why nothing is known
+	noName bool          // of errNotThere: not even the name is there
+	ttl    time.Duration // 0: not to be remembered
 }
 
 var (
@@ -91,9 +93,18 @@ func readAnswer(q question, m *dns.Msg) answer {
 		a.add(rr)
 	}
 	if n == 0 {
-		return answer{err: errNotThere, ttl: negativeTTL(m.Ns)}
+		return answer{err: errNotThere, noName: strings.EqualFold(owner, q.name) && deniesName(q, m), ttl: negativeTTL(m.Ns)}
 	}
 	return a
+}
+
+// deniesName tells whether a reply without aliases denies the name itself: by its code (RFC 8020 §2), or, of servers that
+// deny compactly and give no such code to who asks for proof, by NXNAME among the types at the name (RFC 9824 §2, §3.4).
+func deniesName(q question, m *dns.Msg) bool {
+	return m.Rcode == dns.RcodeNameError || slices.ContainsFunc(m.Ns[:min(len(m.Ns), maxSection)], func(rr dns.RR) bool {
+		nsec, ok := rr.(*dns.NSEC)
+		return ok && strings.EqualFold(nsec.Hdr.Name, q.name) && slices.Contains(nsec.TypeBitMap, dns.TypeNXNAME)
+	})
 }
 
 // followAliases goes along the CNAMEs that a resolver put into its answer, to the name at which the records stand.

@@ -71,7 +71,7 @@ func (r *Resolver) once(ctx context.Context, network string, server netip.AddrPo
 
 	query := new(dns.Msg)
 	query.SetQuestion(q.name, q.rrtype)
-	query.SetEdns0(ednsSize, false)
+	query.SetEdns0(ednsSize, q.dnssec)
 	co := &dns.Conn{Conn: conn, UDPSize: ednsSize}
 	if err := co.WriteMsg(query); err != nil {
 		return nil, phrase(server, err)

@@ -4,6 +4,7 @@
 package dnslookup
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -166,6 +167,7 @@ func FuzzReadReply(f *testing.F) {
 		}
 		f.Add(uint8(i), packet)
 	}
+	f.Add(uint8(2), []byte("\x00\x01\x80\x00\x00\x01\x00\x00\x00\x01\x00\x00\x01a\x07example\x00\x00\x01\x00\x01\xc0\x0c\x00\x2f\x00\x01\x00\x00\x00\x3c\x00\x14\xc0\x0c\x00\x11\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80"))
 	f.Add(uint8(0), []byte("\x00\x01\x80\x00\x00\x01\x00\x01\x00\x00\x00\x00\xc0\x0c\x00\x10\x00\x01"))
 	f.Fuzz(func(t *testing.T, i uint8, packet []byte) {
 		query := asking(i)
@@ -173,7 +175,7 @@ func FuzzReadReply(f *testing.F) {
 		if !mine || m == nil {
 			return
 		}
-		a := readAnswer(question{"a.example.", query.Question[0].Qtype}, m)
+		a := readAnswer(question{name: "a.example.", rrtype: query.Question[0].Qtype}, m)
 		values := len(a.texts) + len(a.hosts) + len(a.addrs) + len(a.names)
 		asked := map[uint16]int{
 			dns.TypeTXT: len(a.texts), dns.TypeMX: len(a.hosts), dns.TypeA: len(a.addrs), dns.TypeAAAA: len(a.addrs), dns.TypePTR: len(a.names),
@@ -183,6 +185,8 @@ func FuzzReadReply(f *testing.F) {
 			t.Fatalf("%d values, %d of them of the type that was asked for", values, asked)
 		case a.err == nil && values > maxRecords, a.err != nil && values > 0:
 			t.Fatalf("%d values, %v", values, a.err)
+		case a.noName && !errors.Is(a.err, errNotThere):
+			t.Fatalf("there is no name, and yet %v", a.err)
 		case a.ttl < 0 || a.ttl > maxPositive:
 			t.Fatalf("remembered for %s", a.ttl)
 		case a.size() > 64*len(packet)+4096:

@@ -81,13 +81,13 @@ func SystemServers(path string) ([]netip.AddrPort, error) {
 
 // LookupTXT returns the TXT records at a name as logical values.
 func (r *Resolver) LookupTXT(ctx context.Context, name string) ([]string, error) {
-	a := r.lookup(ctx, name, dns.TypeTXT)
+	a := r.lookup(ctx, question{name: name, rrtype: dns.TypeTXT})
 	return a.texts, a.problem(name)
 }
 
 // LookupMX returns the MX records at a name.
 func (r *Resolver) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
-	a := r.lookup(ctx, name, dns.TypeMX)
+	a := r.lookup(ctx, question{name: name, rrtype: dns.TypeMX})
 	return a.hosts, a.problem(name)
 }
 
@@ -96,7 +96,7 @@ func (r *Resolver) LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr,
 	var out []net.IPAddr
 	var missing error
 	for _, rrtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
-		a := r.lookup(ctx, host, rrtype)
+		a := r.lookup(ctx, question{name: host, rrtype: rrtype})
 		if a.err != nil && !errors.Is(a.err, errNotThere) {
 			return nil, a.problem(host)
 		}
@@ -117,8 +117,18 @@ func (r *Resolver) LookupAddr(ctx context.Context, addr string) ([]string, error
 	if err != nil {
 		return nil, &net.DNSError{Err: "no address", Name: addr, IsNotFound: true}
 	}
-	a := r.lookup(ctx, name, dns.TypePTR)
+	a := r.lookup(ctx, question{name: name, rrtype: dns.TypePTR})
 	return a.names, a.problem(addr)
+}
+
+// Exists tells whether a name is there, with records or without. It asks for proof, since by that alone some servers say
+// that it is not; for the shortest of records, since any type will do.
+func (r *Resolver) Exists(ctx context.Context, name string) (bool, error) {
+	a := r.lookup(ctx, question{name: name, rrtype: dns.TypeMX, dnssec: true})
+	if errors.Is(a.err, errNotThere) {
+		return !a.noName, nil
+	}
+	return a.err == nil, a.problem(name)
 }
 
 // problem is the error of an answer as callers of *net.Resolver know it.
@@ -134,10 +144,10 @@ func (a *answer) problem(name string) error {
 }
 
 // lookup answers from memory, or joins whoever asks the same now, or asks.
-func (r *Resolver) lookup(ctx context.Context, name string, rrtype uint16) answer {
-	q, ok := ask(name, rrtype)
+func (r *Resolver) lookup(ctx context.Context, asked question) answer {
+	q, ok := asked.absolute()
 	if !ok { // It cannot stand in the DNS, or only a hostile name would.
-		return answer{err: errNotThere}
+		return answer{err: errNotThere, noName: true}
 	}
 	for {
 		if a, found := r.cache.get(q, r.cfg.Now()); found {
@@ -204,14 +214,15 @@ func (r *Resolver) fly(ctx context.Context, q question, f *flight) answer {
 	return f.answer
 }
 
-// ask makes a question; false for a name that is none, or has octets that no name in mail has.
-func ask(name string, rrtype uint16) (question, bool) {
-	name = strings.ToLower(dns.Fqdn(name))
-	if strings.IndexFunc(name, func(c rune) bool { return c <= ' ' || c > '~' || c == '\\' || c == '"' }) >= 0 {
+// absolute is a question in the form in which it is asked and remembered; false for a name that is none, or has octets that
+// no name in mail has.
+func (q question) absolute() (question, bool) {
+	q.name = strings.ToLower(dns.Fqdn(q.name))
+	if strings.IndexFunc(q.name, func(c rune) bool { return c <= ' ' || c > '~' || c == '\\' || c == '"' }) >= 0 {
 		return question{}, false
 	}
-	_, ok := dns.IsDomainName(name)
-	return question{name, rrtype}, ok && name != "."
+	_, ok := dns.IsDomainName(q.name)
+	return q, ok && q.name != "."
 }
 
 // Stats are counts since the start, and what is remembered now.

@@ -60,6 +60,9 @@ func serve(tb testing.TB, handle func(network string, q dns.Question, m *dns.Msg
 			m := new(dns.Msg)
 			m.SetReply(query)
 			m.RecursionAvailable = true
+			if opt := query.IsEdns0(); opt != nil {
+				m.SetEdns0(opt.UDPSize(), opt.Do())
+			}
 			if handle(network, q, m) {
 				_ = w.WriteMsg(m)
 			}
@@ -187,6 +190,56 @@ four.example. 60 A 192.0.2.4
 	}
 	if _, err := r.LookupIPAddr(ctx, "text.example"); !notFound(err) {
 		t.Error(err)
+	}
+}
+
+func TestWhichNamesExist(t *testing.T) {
+	inZone := holding(t, `
+text.example. 60 TXT "v"
+mail.example. 60 MX 10 mx.example.
+alias.example. 60 CNAME gone.example.
+`)
+	s := serve(t, func(network string, q dns.Question, m *dns.Msg) bool {
+		if strings.HasPrefix(q.Name, "broken.") {
+			m.Rcode = dns.RcodeServerFailure
+			return true
+		}
+		if inZone(network, q, m); !strings.HasSuffix(q.Name, ".compact.example.") {
+			return true
+		}
+		// RFC 9824: such a name has no records but its NSEC, which says so to who asks for proof.
+		m.Rcode = dns.RcodeSuccess
+		if !m.IsEdns0().Do() {
+			return true
+		}
+		proof := &dns.NSEC{Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeNSEC, Class: dns.ClassINET, Ttl: 60}, NextDomain: "\\000." + q.Name}
+		proof.TypeBitMap = []uint16{dns.TypeRRSIG, dns.TypeNSEC}
+		if strings.HasPrefix(q.Name, "gone.") {
+			proof.TypeBitMap = append(proof.TypeBitMap, dns.TypeNXNAME)
+		}
+		m.Ns = append(m.Ns, proof)
+		return true
+	})
+	r, _ := newResolver(t, s)
+	for name, want := range map[string]bool{
+		"text.example": true, "mail.example": true, "alias.example": true, "gone.example": false,
+		"empty.compact.example": true, "gone.compact.example": false, "GONE.compact.example": false, "a..b": false,
+	} {
+		for range 2 { // From memory, too.
+			if got, err := r.Exists(t.Context(), name); got != want || err != nil {
+				t.Errorf("%s exists: %t, %v", name, got, err)
+			}
+		}
+	}
+	if got, err := r.Exists(t.Context(), "broken.example"); got || !temporary(err) {
+		t.Errorf("broken.example exists: %t, %v", got, err)
+	}
+	if n := s.count("gone.compact.example. MX"); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+	// What was answered to who asks for proof is no answer for who does not.
+	if _, err := r.LookupMX(t.Context(), "gone.compact.example"); !notFound(err) || s.count("gone.compact.example. MX") != 2 {
+		t.Errorf("%v, asked %d times", err, s.count("gone.compact.example. MX"))
 	}
 }
 

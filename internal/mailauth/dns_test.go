@@ -6,6 +6,7 @@ package mailauth
 import (
 	"context"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -115,6 +116,15 @@ func (z zone) LookupAddr(_ context.Context, addr string) ([]string, error) {
 	return names, err
 }
 
+// Exists: a name is there with its own records, and above others'.
+func (z zone) Exists(_ context.Context, name string) (bool, error) {
+	name = dns.CanonicalName(name)
+	if z.failing[name] {
+		return false, &net.DNSError{Err: "the resolver answers SERVFAIL", Name: name, IsTemporary: true}
+	}
+	return slices.ContainsFunc(z.records, func(rr dns.RR) bool { return dns.IsSubDomain(name, dns.CanonicalName(rr.Header().Name)) }), nil
+}
+
 // anything answers every question for text with one text, and every other with something.
 func anything(text string) *everything { return &everything{text: text} }
 
@@ -141,4 +151,9 @@ func (e *everything) LookupIPAddr(context.Context, string) ([]net.IPAddr, error)
 func (e *everything) LookupAddr(context.Context, string) ([]string, error) {
 	e.asked.Add(1)
 	return []string{"client.example."}, nil
+}
+
+func (e *everything) Exists(context.Context, string) (bool, error) {
+	e.asked.Add(1)
+	return true, nil
 }

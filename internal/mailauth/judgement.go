@@ -11,14 +11,16 @@ import (
 	"time"
 )
 
-// Resolver is what a judgement asks the DNS with, as *net.Resolver and
-// blitiri.com.ar/go/spf have it. An error that is a *net.DNSError with
+// Resolver is what a judgement asks the DNS with. The lookups are as *net.Resolver and
+// blitiri.com.ar/go/spf have them: an error that is a *net.DNSError with
 // IsNotFound says that the name or the type is not there; any other, that nothing is known.
 type Resolver interface {
 	LookupTXT(ctx context.Context, name string) ([]string, error)
 	LookupMX(ctx context.Context, name string) ([]*net.MX, error)
 	LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error)
 	LookupAddr(ctx context.Context, addr string) ([]string, error)
+	// Exists tells whether a name is there, with records or without (RFC 8020 §2). With an error nothing is known.
+	Exists(ctx context.Context, name string) (bool, error)
 }
 
 // Envelope is what SMTP says of a message before the message.

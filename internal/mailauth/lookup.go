@@ -58,6 +58,13 @@ func (b *budget) LookupAddr(ctx context.Context, addr string) ([]string, error) 
 	return b.Resolver.LookupAddr(ctx, addr)
 }
 
+func (b *budget) Exists(ctx context.Context, name string) (bool, error) {
+	if err := b.spend(); err != nil {
+		return false, err
+	}
+	return b.Resolver.Exists(ctx, name)
+}
+
 // notFound says that the DNS answered, and that there is nothing.
 func notFound(err error) bool {
 	var e *net.DNSError

@@ -8,7 +8,6 @@ import (
 	"crypto/rsa"
 	"fmt"
 	"math/big"
-	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -350,5 +349,3 @@ func manyMX() string {
 	}
 	return b.String()
 }
-
-var _ Resolver = net.DefaultResolver

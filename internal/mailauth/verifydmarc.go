@@ -89,20 +89,11 @@ func (w *treeWalker) asked(ctx context.Context, author dnsrecord.Name, found dma
 	return nonexistent
 }
 
-// exists says whether a domain has text, an address or takes mail. What the DNS does not say now exists.
-//
-// RFC 9989 §3.2.13 calls a domain non-existent when NXDOMAIN is answered. A Resolver does not tell that from a name without
-// the records that it was asked for, and servers that deny names compactly (RFC 9824) never say it: so one that has
-// nothing that mail needs is taken for one that does not exist, as RFC 9091 §2.7 had it.
+// exists says whether a domain is in the DNS, be it without records of its own (RFC 9989 §3.2.13). What the DNS does not
+// say now exists.
 func (w *treeWalker) exists(ctx context.Context, name dnsrecord.Name) bool {
-	if _, err := w.dns.LookupTXT(ctx, name.String()); !notFound(err) {
-		return true
-	}
-	if _, err := w.dns.LookupIPAddr(ctx, name.String()); !notFound(err) {
-		return true
-	}
-	_, err := w.dns.LookupMX(ctx, name.String())
-	return !notFound(err)
+	exists, err := w.dns.Exists(ctx, name.String())
+	return exists || err != nil
 }
 
 // align looks for one identity that passed and is the author's (RFC 9989 §4.4). Where none is and one may yet pass,

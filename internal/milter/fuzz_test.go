@@ -127,6 +127,8 @@ func (r oneText) LookupAddr(context.Context, string) ([]string, error) {
 	return []string{"client.example."}, nil
 }
 
+func (r oneText) Exists(context.Context, string) (bool, error) { return true, nil }
+
 // FuzzVerifyingSession: whatever an MTA says, and whatever the DNS says of it, a message that passes is told what was
 // found in one field of ours, on top, and one that does not is left as it is.
 func FuzzVerifyingSession(f *testing.F) {

@@ -46,6 +46,11 @@ func (z texts) LookupAddr(_ context.Context, name string) ([]string, error) {
 	return nil, &net.DNSError{Err: "no such name", Name: name, IsNotFound: true}
 }
 
+func (z texts) Exists(_ context.Context, name string) (bool, error) {
+	_, found := z[name]
+	return found, nil
+}
+
 // verifying starts a milter with a verifying listener.
 func verifying(tb testing.TB, v Verification) (*rig, string) {
 	tb.Helper()
