@@ -137,6 +137,50 @@ func TestAMessageIsJudgedTheSameWhateverTheMTANegotiates(t *testing.T) {
 	}
 }
 
+func TestAMessageThatIsAbortedLeavesNothingToJudge(t *testing.T) {
+	r, socket := verifying(t, Verification{Resolver: world(t)})
+	_, signed := r.send(t, miltertest.Message{Raw: from("alice@example.org")})
+	signed = append([]byte("Authentication-Results: other.example; none\r\n"), signed...)
+	stages := []func(*miltertest.Conn) error{
+		func(c *miltertest.Conn) error { return c.Begin(addr(t, "198.51.100.9")) },
+		func(c *miltertest.Conn) error {
+			return c.Envelope(miltertest.Message{Sender: "<mallory@evil.example>"})
+		},
+		func(c *miltertest.Conn) error {
+			return c.Header("Authentication-Results", " mx.example.net; dkim=pass")
+		},
+		func(c *miltertest.Conn) error { return c.Header("From", " mallory@evil.example") },
+		func(c *miltertest.Conn) error { return c.Command('N', nil) },
+		func(c *miltertest.Conn) error { return c.Command('B', []byte("evil\r\n")) },
+	}
+	for _, opt := range protocols {
+		c, err := miltertest.Dial(t.Context(), socket, opt) // One connection for all.
+		if err != nil {
+			t.Fatal(err)
+		}
+		for last := range stages {
+			for _, stage := range stages[:last+1] {
+				if err := stage(c); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := c.Abort(); err != nil {
+				t.Fatal(err)
+			}
+			reply, out, err := c.Send(inbound(t, signed))
+			field, rest, _ := strings.Cut(string(out), "Authentication-Results: other.example; none\r\n")
+			if err != nil || !reply.Accepted || !strings.Contains(field, "smtp.mailfrom=example.org") || !strings.Contains(field, "dmarc=pass header.from=example.org") ||
+				!strings.HasPrefix(rest, "DKIM-Signature:") {
+				t.Errorf("version %d with %#x, after an abort at stage %d: %+v %v\n%s", opt.Version, opt.Protocol, last, reply, err, out)
+			}
+		}
+		_ = c.Close()
+	}
+	if n := r.count(t, "forged_results_total"); n != 0 {
+		t.Errorf("%v forged", n)
+	}
+}
+
 func TestForgedResultsAreRemovedAndOthersStay(t *testing.T) {
 	r, socket := verifying(t, Verification{Resolver: world(t)})
 	raw := "Authentication-Results: mx.example.net; dkim=pass header.d=bank.example\r\n" +
