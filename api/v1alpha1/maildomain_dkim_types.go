@@ -47,6 +47,13 @@ type DKIM struct {
 	// +optional
 	Senders *Senders `json:"senders,omitempty"`
 
+	// Sign also for sub-domains that have no MailDomain in the same Secret, with d= of this domain; senders says who may
+	// send as them, too. Such a signature aligns with its author under relaxed alignment only. Absent: mail of a
+	// sub-domain is not ours.
+	//
+	// +optional
+	SignSubdomains bool `json:"signSubdomains,omitempty"`
+
 	// Selectors that are compromised. They are taken out of use at once and for ever: the spare key signs, and the record
 	// of the selector is emptied. This is for emergencies; receivers may fail mail that is still on its way.
 	//

@@ -11,6 +11,7 @@ import (
 //
 // +kubebuilder:validation:XValidation:rule="self.domain == oldSelf.domain",message="domain cannot be changed: delete this MailDomain and write a new one for the other domain"
 // +kubebuilder:validation:XValidation:rule="!has(self.parked) || !(has(self.dkim) || has(self.spf) || has(self.dmarc))",message="parked means that the domain sends no mail: remove dkim, spf and dmarc, or remove parked"
+// +kubebuilder:validation:XValidation:rule="!(has(self.dkim) && has(self.dkim.signSubdomains) && self.dkim.signSubdomains && has(self.dmarc) && has(self.dmarc.dkimAlignment) && self.dmarc.dkimAlignment == 'Strict')",message="with Strict alignment a signature of this domain proves nothing for its sub-domains: remove dkim.signSubdomains and write a MailDomain for each sub-domain that sends, or set dmarc.dkimAlignment to Relaxed"
 type MailDomainSpec struct {
 	// The mail domain: what stands after the @ in the addresses. Umlauts and other scripts are accepted and published
 	// as A-labels (xn--). Cannot be changed.

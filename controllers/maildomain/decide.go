@@ -155,7 +155,9 @@ func held(secret *corev1.Secret) bool {
 }
 
 func signingDomain(seen observation, signers []string) (keydir.Domain, error) {
-	domain := keydir.Domain{Domain: seen.name, Required: seen.signing.Required || len(signers) > 0}
+	domain := keydir.Domain{
+		Domain: seen.name, Required: seen.signing.Required || len(signers) > 0, Subdomains: seen.domain.Spec.DKIM.SignSubdomains,
+	}
 	for _, key := range seen.keys {
 		domain.Required = domain.Required || key.Status.SigningSinceTime != nil
 	}

@@ -4,9 +4,12 @@
 package maildomain
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -46,6 +49,24 @@ func TestADomainThatHasSignedIsRequiredUntilDKIMLeavesTheSpec(t *testing.T) {
 	seen.domain.Spec.DKIM = nil
 	if d.signingSecret(seen, nil); d.signing == nil || len(d.signing.data) != 0 {
 		t.Errorf("without dkim the Secret gets %+v", d.signing)
+	}
+}
+
+func TestSignersAreToldWhoMaySendAsWhat(t *testing.T) {
+	seen := signable(nil)
+	seen.domain.Spec.DKIM.SignSubdomains = true
+	seen.domain.Spec.DKIM.Senders = &v1alpha1.Senders{Logins: []string{"alice"}, Networks: []v1alpha1.Network{"192.0.2.0/24"}}
+	var d decision
+	if d.signingSecret(seen, nil); d.signing == nil {
+		t.Fatalf("%+v", d.findings)
+	}
+	got, err := keydir.Decode(d.signing.data, "example.org")
+	want := keydir.Domain{
+		Domain: "example.org", Subdomains: true,
+		Senders: &keydir.Senders{Logins: []string{"alice"}, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{})); err != nil || diff != "" {
+		t.Errorf("%v want (-), got (+):\n%s", err, diff)
 	}
 }
 

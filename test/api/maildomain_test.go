@@ -39,6 +39,7 @@ func TestAMailDomainIsAcceptedWith(t *testing.T) {
 		{"signers", spec(`dkim: {signers: {podSelector: {matchLabels: {app.kubernetes.io/name: postfix}, matchExpressions: [{key: tier, operator: In, values: [edge]}]}}}`)},
 		{"every pod as a signer", spec(`dkim: {signers: {podSelector: {}}}`)},
 		{"senders", spec(`dkim: {senders: {logins: [alice, bob@example.org], networks: [192.0.2.0/24, "2001:db8::/32"]}}`)},
+		{"sub-domains", spec(`dkim: {signSubdomains: true}, dmarc: {policy: None, dkimAlignment: Relaxed}`)},
 		{"revoked selectors", spec(`dkim: {revokedSelectors: [m20260801r]}`)},
 		{"a schedule and its time zone", spec(`dkim: {rotation: {schedule: "0 4 1 */3 *", timeZone: America/Argentina/Buenos_Aires}}`)},
 		{"a schedule with names, lists and ranges", spec(`dkim: {rotation: {schedule: "0,30 4-6/2 1,15 JAN-mar,10 MON-fri"}}`)},
@@ -112,6 +113,7 @@ func TestAMailDomainIsRefusedWith(t *testing.T) {
 		{"a name as a network", spec(`dkim: {senders: {networks: [mail.example.org]}}`), noNetwork},
 		{"a prefix length that is none", spec(`dkim: {senders: {networks: [192.0.2.0/33]}}`), noNetwork},
 		{"an empty login", spec(`dkim: {senders: {logins: [""]}}`), "logins[0]"},
+		{"sub-domains under strict alignment", spec(`dkim: {signSubdomains: true}, dmarc: {policy: None, dkimAlignment: Strict}`), "remove dkim.signSubdomains and write a MailDomain for each sub-domain that sends"},
 		{"a revoked selector with its domain", spec(`dkim: {revokedSelectors: [m1._domainkey.example.org]}`), noSelector},
 		{"a revoked selector in capitals", spec(`dkim: {revokedSelectors: [M1]}`), noSelector},
 
