@@ -21,20 +21,20 @@ const (
 	// provider: its credentials were tried and work. Where another normal-true
 	// condition holds it back, it has that condition's reason.
 	//
-	// Reasons: Ready, Checking, Progressing, DomainClaimed, InvalidDomain,
-	// InvalidSchedule, InvalidAnnotation, ClockSkew, WaitingForSigners,
-	// MailDomainNotFound, Retired, Revoked. For a provider: Ready,
-	// Checking, SecretMissing, InvalidCredentials, InvalidConfiguration,
-	// EndpointNotAllowed, ZoneNotFound, ServerUnreachable, Throttled.
+	// Reasons: Ready, DomainClaimed, InvalidDomain, InvalidSchedule,
+	// InvalidAnnotation, ClockSkew, WaitingForCaches, WaitingForSigners, Deleting.
+	// For a provider: Ready, SecretMissing, InvalidCredentials,
+	// InvalidConfiguration, EndpointNotAllowed, ZoneNotFound, ServerUnreachable,
+	// Throttled.
 	ConditionReady = "Ready"
 
 	// ConditionKeysReady (MailDomain, DKIMKey; normal-true): every wanted key
-	// pair exists and matches its Secret.
+	// pair exists and matches its Secret. On a MailDomain: a key of every wanted
+	// algorithm signs; where one cannot without a person, it has that key's reason.
 	//
-	// Reasons: KeysReady, NotRequested, GeneratingKey, SecretMissing, KeyLost,
-	// KeySecretInvalid, KeySecretNotAdopted, KeySecretMismatch, SecretNotOurs,
-	// SigningSecretTooLarge, NoUsableKey, RecordMismatch, SelectorInUse,
-	// RingExhausted, TooManyKeys.
+	// Reasons: KeysReady, NotRequested, Progressing, GeneratingKey, SecretMissing,
+	// KeyLost, KeySecretInvalid, KeySecretNotAdopted, KeySecretMismatch,
+	// SecretNotOurs, SigningSecretTooLarge.
 	ConditionKeysReady = "KeysReady"
 
 	// ConditionRecordsPublished (MailDomain, DKIMKey; normal-true): the provider
@@ -42,16 +42,15 @@ const (
 	//
 	// Reasons: RecordsPublished, NotRequested, Publishing, RecordConflict,
 	// AliasNotAllowed, RecordDrifted, OwnerConflict, InvalidRecord, RemovalHeld,
-	// WriteRefused, Throttled, AwaitingSigning, PasteRecords, ProviderNotReady, Suspended.
+	// WriteRefused, Throttled, AwaitingSigning, PasteRecords.
 	ConditionRecordsPublished = "RecordsPublished"
 
 	// ConditionRecordsVerified (MailDomain, DKIMKey; normal-true): the
 	// authoritative servers answer every wanted record.
 	//
 	// Reasons: RecordsVerified, NotRequested, VerificationDisabled,
-	// WaitingForPublication, WaitingForVerification, WaitingForCaches,
-	// ServerUnreachable, ServerLacksRecord, SplitHorizon, WildcardAnswers,
-	// AwaitingSigning.
+	// WaitingForPublication, WaitingForVerification, SplitHorizon,
+	// WildcardAnswers.
 	ConditionRecordsVerified = "RecordsVerified"
 
 	// ConditionProviderReady (MailDomain, DKIMKey; normal-true): the provider
@@ -62,22 +61,24 @@ const (
 	ConditionProviderReady = "ProviderReady"
 
 	// ConditionReconciling (all kinds; abnormal-true, kstatus): work is under
-	// way that needs nobody. Its reason says what is awaited.
+	// way that needs nobody. Its reason says what is awaited; a fault that may
+	// end by itself has that of the condition that it denies.
 	//
 	// Reasons: Progressing, GeneratingKey, Publishing, WaitingForPublication,
 	// WaitingForVerification, WaitingForCaches, WaitingForSigners,
-	// WaitingForOverlap, AwaitingSigning, Deleting.
+	// AwaitingSigning, Deleting.
 	ConditionReconciling = "Reconciling"
 
 	// ConditionStalled (all kinds; abnormal-true, kstatus): it does not go on
 	// without a person.
 	//
 	// Reasons: DomainClaimed, InvalidDomain, InvalidSchedule, InvalidAnnotation,
-	// ProviderNotFound,
-	// ProviderNotGranted, InvalidCredentials, InvalidConfiguration, ZoneNotFound,
-	// RecordConflict, AliasNotAllowed, SplitHorizon, OwnerConflict, RemovalHeld, KeySecretInvalid,
-	// KeySecretNotAdopted, KeySecretMismatch, SecretNotOurs, SelectorInUse,
-	// SigningSecretTooLarge, PasteRecords, ClockSkew, ProviderGone.
+	// ProviderNotFound, ProviderNotGranted, ProviderNotReady, SecretMissing,
+	// InvalidCredentials, InvalidConfiguration, EndpointNotAllowed, ZoneNotFound,
+	// RecordConflict, AliasNotAllowed, SplitHorizon, OwnerConflict, InvalidRecord,
+	// WriteRefused, RemovalHeld, KeyLost, KeySecretInvalid, KeySecretNotAdopted,
+	// KeySecretMismatch, SecretNotOurs, SigningSecretTooLarge, PasteRecords,
+	// ClockSkew.
 	ConditionStalled = "Stalled"
 
 	// ConditionSuspended (MailDomain; abnormal-true): spec.suspend: the operator

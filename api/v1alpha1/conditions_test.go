@@ -7,7 +7,11 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -82,6 +86,36 @@ func TestEveryConditionSaysItsPolarityAndReasons(t *testing.T) {
 	for reason, listed := range reasons {
 		if !listed {
 			t.Errorf("no condition lists the reason %s", reason)
+		}
+	}
+}
+
+// TestEveryReasonIsGivenByAController: a reason that nothing gives is a promise to people who write alerts and scripts.
+func TestEveryReasonIsGivenByAController(t *testing.T) {
+	// The checks of a whole SPF tree and of report destinations outside of the organisation are still to come.
+	toCome := []string{
+		"ReasonTooManyLookups", "ReasonTooManyVoidLookups", "ReasonSendersDropped", "ReasonFailWhereNoneWas", "ReasonReportRecordMissing",
+	}
+	given := map[string]bool{}
+	for _, root := range []string{"../../controllers", "../../internal"} {
+		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			// The announcer passes reasons on and gives none.
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || entry.Name() == "announce.go" {
+				return err
+			}
+			source, err := os.ReadFile(path)
+			for _, name := range regexp.MustCompile(`\bv1alpha1\.(Reason\w+)`).FindAllSubmatch(source, -1) {
+				given[string(name[1])] = true
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, reason := range constants(t, "reasons.go") {
+		if !given[reason.name] && !slices.Contains(toCome, reason.name) {
+			t.Errorf("no controller gives the reason %s", reason.value)
 		}
 	}
 }

@@ -62,7 +62,7 @@ const (
 
 // Finalizers.
 const (
-	// Finalizer is on MailDomains, DKIMKeys and the providers that they use.
+	// Finalizer is on MailDomains and DKIMKeys.
 	Finalizer = "maildomain.dev/finalizer"
 	// SecretFinalizer is on private-key and signing Secrets. They have no owner: garbage collection runs beside finalizers
 	// and a foreground prune would destroy live keys.

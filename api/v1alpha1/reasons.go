@@ -25,8 +25,6 @@ const (
 const (
 	// ReasonProgressing: work is under way that no other reason names.
 	ReasonProgressing = "Progressing"
-	// ReasonChecking: not looked at yet.
-	ReasonChecking = "Checking"
 	// ReasonGeneratingKey: a key pair is being made.
 	ReasonGeneratingKey = "GeneratingKey"
 	// ReasonPublishing: records are on their way to the provider.
@@ -39,8 +37,6 @@ const (
 	ReasonWaitingForCaches = "WaitingForCaches"
 	// ReasonWaitingForSigners: signers still hold the old key.
 	ReasonWaitingForSigners = "WaitingForSigners"
-	// ReasonWaitingForOverlap: a retired selector stays published until its overlap is over.
-	ReasonWaitingForOverlap = "WaitingForOverlap"
 	// ReasonFillingPlace: a provider or zone that is new to the domain does not hold all of its records yet.
 	ReasonFillingPlace = "FillingPlace"
 	// ReasonWaitingForDelegation: the parent zone still names the former name servers, or nobody can tell.
@@ -67,8 +63,6 @@ const (
 	ReasonInvalidAnnotation = "InvalidAnnotation"
 	// ReasonClockSkew: our clock and the API server's are more than five minutes apart; no irreversible step is taken.
 	ReasonClockSkew = "ClockSkew"
-	// ReasonMailDomainNotFound: a key with an intent has no MailDomain any more.
-	ReasonMailDomainNotFound = "MailDomainNotFound"
 	// ReasonNotImplemented: this release accepts the field but does not act upon it.
 	ReasonNotImplemented = "NotImplemented"
 )
@@ -81,8 +75,6 @@ const (
 	ReasonProviderNotGranted = "ProviderNotGranted"
 	// ReasonProviderNotReady: the provider's own Ready condition is not True.
 	ReasonProviderNotReady = "ProviderNotReady"
-	// ReasonProviderGone: the provider was deleted before its records; the message names the annotation that lets go.
-	ReasonProviderGone = "ProviderGone"
 	// ReasonSecretMissing: a Secret that the spec names, or one of its entries, does not exist.
 	ReasonSecretMissing = "SecretMissing"
 	// ReasonInvalidCredentials: the provider refuses the credentials.
@@ -115,8 +107,6 @@ const (
 	ReasonWriteRefused = "WriteRefused"
 	// ReasonPasteRecords: the provider is manual; status.records says what to paste.
 	ReasonPasteRecords = "PasteRecords"
-	// ReasonServerLacksRecord: an authoritative server answers without our record.
-	ReasonServerLacksRecord = "ServerLacksRecord"
 	// ReasonSplitHorizon: the provider has the record, public DNS does not.
 	ReasonSplitHorizon = "SplitHorizon"
 	// ReasonWildcardAnswers: a wildcard answers in place of our record.
@@ -157,18 +147,6 @@ const (
 	ReasonNearSizeLimit = "NearSizeLimit"
 	// ReasonNoUsableKey: no RSA key may sign.
 	ReasonNoUsableKey = "NoUsableKey"
-	// ReasonRecordMismatch: the public record of an adopted selector is not that of its private key.
-	ReasonRecordMismatch = "RecordMismatch"
-	// ReasonSelectorInUse: another DKIMKey has this selector of this domain.
-	ReasonSelectorInUse = "SelectorInUse"
-	// ReasonRingExhausted: every selector of the ring is in use; a rotation waits for one to come free.
-	ReasonRingExhausted = "RingExhausted"
-	// ReasonTooManyKeys: four keys of an algorithm are not retired; no more are made.
-	ReasonTooManyKeys = "TooManyKeys"
 	// ReasonKeyTooShort: a key of less than 2048 bits signs.
 	ReasonKeyTooShort = "KeyTooShort"
-	// ReasonRevoked: the key is revoked.
-	ReasonRevoked = "Revoked"
-	// ReasonRetired: the key has served its time.
-	ReasonRetired = "Retired"
 )

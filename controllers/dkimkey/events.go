@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
 )
 
 // event is one entry of the catalogue: what a person reads in kubectl describe.
@@ -38,13 +39,14 @@ func (r *Reconciler) say(key *v1alpha1.DKIMKey, e event, note string, args ...an
 }
 
 // sayTransitions tells of every change that the status makes.
-func (r *Reconciler) sayTransitions(key *v1alpha1.DKIMKey, before, after v1alpha1.DKIMKeyStatus) {
+func (r *Reconciler) sayTransitions(seen observation, after v1alpha1.DKIMKeyStatus) {
+	key, before := seen.key, seen.key.Status
 	if before.RecordState != after.RecordState {
 		switch after.RecordState {
 		case v1alpha1.RecordPublished:
 			r.say(key, recordPublished, "%s is at the provider", after.RecordName)
 		case v1alpha1.RecordVerified:
-			r.say(key, recordVerified, "every authoritative server answers %s", after.RecordName)
+			r.say(key, recordVerified, "%s", evidence.Answered(seen.place, after.RecordName))
 		case v1alpha1.RecordDrifted:
 			r.say(key, recordDrifted, "%s: %s", after.RecordName, after.RecordMessage)
 		case v1alpha1.RecordConflict, v1alpha1.RecordPending, v1alpha1.RecordAwaitingSigning: // the conditions tell

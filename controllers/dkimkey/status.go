@@ -20,11 +20,13 @@ import (
 )
 
 // normal are the normal-true conditions of a DKIMKey, and what they say when nothing denies them.
-var normal = []readiness.Normal{
-	{Condition: v1alpha1.ConditionProviderReady, Reason: v1alpha1.ReasonProviderReady, Message: "the provider may be used"},
-	{Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonKeysReady, Message: "the key pair exists and matches its Secret"},
-	{Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonRecordsPublished, Message: "the provider has the record"},
-	{Condition: v1alpha1.ConditionRecordsVerified, Reason: v1alpha1.ReasonRecordsVerified, Message: "the authoritative servers answer the record"},
+func normal(seen observation) []readiness.Normal {
+	return []readiness.Normal{
+		{Condition: v1alpha1.ConditionProviderReady, Reason: v1alpha1.ReasonProviderReady, Message: "the provider may be used"},
+		{Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonKeysReady, Message: "the key pair exists and matches its Secret"},
+		{Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonRecordsPublished, Message: "the provider has the record"},
+		evidence.Verified(seen.place, seen.key.Status.Conditions, "the authoritative servers answer the record"),
+	}
 }
 
 // served is what they say of a key whose record is gone.
@@ -39,7 +41,7 @@ var served = []readiness.Normal{
 // when to look again.
 func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decision, now time.Time) (time.Time, error) {
 	settled := readiness.True(seen.key.Status.Conditions, v1alpha1.ConditionReady) && seen.key.Status.ObservedGeneration == seen.key.Generation
-	findings, normal := d.findings, normal
+	findings, normal := d.findings, normal(seen)
 	if record := recordStatus(d.status); d.status.RemovedTime != nil {
 		normal = served
 	} else if record != nil {
@@ -60,7 +62,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	after.Status = d.status
 	err := object.PatchStatus(ctx, r.Client, seen.key, after)
 	if err == nil {
-		r.sayTransitions(seen.key, seen.key.Status, d.status)
+		r.sayTransitions(seen, d.status)
 		announce.Conditions(ctx, r.Events, seen.key, seen.key.Status.Conditions, d.status.Conditions)
 	}
 	return d.lookAgain, err

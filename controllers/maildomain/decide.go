@@ -261,12 +261,25 @@ func (d *decision) publication(seen observation, now time.Time, writes bool) {
 			d.watch = append(d.watch, evidence.Target(record))
 		}
 	}
+	d.records = append(d.records, unjudged(seen, d.records)...)
 	d.submit = d.submit || seen.moves() || seen.takesOver() // even if no record of its own waits
 	writes = writes && seen.hasPlace
 	d.submit, d.recheck = d.submit && persisted && writes, d.recheck && writes
 	if seen.failure != nil && d.concerns(*seen.failure) {
 		d.findings = append(d.findings, *seen.failure)
 	}
+}
+
+// unjudged are the records of which the spec cannot say what becomes of them: those of the status that are not among these.
+func unjudged(seen observation, records []v1alpha1.RecordStatus) []v1alpha1.RecordStatus {
+	if !seen.unjudged {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(seen.domain.Status.Records), func(last v1alpha1.RecordStatus) bool {
+		return last.Purpose == v1alpha1.PurposeDKIM || slices.ContainsFunc(records, func(r v1alpha1.RecordStatus) bool {
+			return r.Name == last.Name && r.Purpose == last.Purpose
+		})
+	})
 }
 
 // concerns: an error of the provider is none of ours while it is not asked; that somebody else has the domain stays true.

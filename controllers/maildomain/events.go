@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/controllers/internal/evidence"
 	"github.com/maildomain-operator/maildomain-operator/internal/desired"
 )
 
@@ -55,9 +56,9 @@ func (r *Reconciler) sayOfRecord(domain *v1alpha1.MailDomain, e event, record v1
 }
 
 // sayTransitions tells of every change that the domain's own records make; those of its keys are told there.
-func (r *Reconciler) sayTransitions(domain *v1alpha1.MailDomain, before, after v1alpha1.MailDomainStatus) {
-	was := map[string]v1alpha1.RecordStatus{}
-	for _, record := range before.Records {
+func (r *Reconciler) sayTransitions(seen observation, after v1alpha1.MailDomainStatus) {
+	domain, was := seen.domain, map[string]v1alpha1.RecordStatus{}
+	for _, record := range domain.Status.Records {
 		was[record.Name+"/"+string(record.Purpose)] = record
 	}
 	for _, record := range after.Records {
@@ -70,7 +71,7 @@ func (r *Reconciler) sayTransitions(domain *v1alpha1.MailDomain, before, after v
 			r.sayOfRecord(domain, recordAdopted, record, "%s replaced what stood there: %s", record.Name, record.ReplacedValue)
 		}
 		if isNews(last, record) {
-			r.sayState(domain, record)
+			r.sayState(seen, record)
 		}
 	}
 	for _, record := range was {
@@ -88,12 +89,13 @@ func isNews(last, record v1alpha1.RecordStatus) bool {
 	return record.State != last.State
 }
 
-func (r *Reconciler) sayState(domain *v1alpha1.MailDomain, record v1alpha1.RecordStatus) {
+func (r *Reconciler) sayState(seen observation, record v1alpha1.RecordStatus) {
+	domain := seen.domain
 	switch record.State {
 	case v1alpha1.RecordPublished:
 		r.sayOfRecord(domain, recordPublished, record, "%s (%s) is at the provider", record.Name, record.Purpose)
 	case v1alpha1.RecordVerified:
-		r.sayOfRecord(domain, recordVerified, record, "every authoritative server answers %s (%s)", record.Name, record.Purpose)
+		r.sayOfRecord(domain, recordVerified, record, "%s (%s)", evidence.Answered(seen.place, record.Name), record.Purpose)
 	case v1alpha1.RecordDrifted:
 		r.sayOfRecord(domain, recordDrifted, record, "%s (%s): %s", record.Name, record.Purpose, record.Message)
 	case v1alpha1.RecordConflict:

@@ -66,6 +66,7 @@ type observation struct {
 	delegated  bool             // the prober looks at it
 
 	records    []desired.Record
+	unjudged   bool // the spec asks for records that cannot be made; what the status says of theirs holds
 	outcomes   map[dnsplan.Key]dnsplan.Outcome
 	failure    *readiness.Finding // of the provider as a whole
 	generation int64              // of the marker, as the queue saw it
@@ -300,12 +301,12 @@ func targetOf(key *v1alpha1.DKIMKey) dnscheck.Target {
 // observeRecords lists the records that are wanted, holds back what may not be published yet, and reads what the queue
 // said of the rest.
 func (r *Reconciler) observeRecords(_ context.Context, seen *observation, now time.Time) error {
-	records, err := desired.Records(seen.name, seen.domain.Spec)
-	if err != nil {
+	records, faults := desired.Records(seen.name, seen.domain.Spec)
+	seen.unjudged = len(faults) > 0
+	for _, fault := range faults {
 		seen.findings = append(seen.findings, readiness.Finding{
-			Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonInvalidRecord, Message: err.Error(), Person: true,
+			Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonInvalidRecord, Message: fault.Error(), Person: true,
 		})
-		return nil //nolint:nilerr // what admission could not judge is a finding
 	}
 	for _, record := range records {
 		if verdict, ok := r.Prober.Verdict(evidence.Target(record)); ok {

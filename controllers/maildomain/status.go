@@ -26,15 +26,25 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
 )
 
-// maxKeys is how many keys the status lists; older ones that are long gone drop out.
-const maxKeys = 64
+// How many keys and records the status lists. Older keys that are long gone drop out, and the records of the oldest: a
+// rotation a day keeps more of them published than a status holds.
+const (
+	maxKeys    = 64
+	maxRecords = 128
+)
 
 // normal are the normal-true conditions of a MailDomain, and what they say when nothing denies them.
-var normal = []readiness.Normal{
-	{Condition: v1alpha1.ConditionProviderReady, Reason: v1alpha1.ReasonProviderReady, Message: "the provider may be used"},
-	{Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonKeysReady, Message: "a key of every wanted algorithm signs"},
-	{Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonRecordsPublished, Message: "the provider has every record that the domain needs now"},
-	{Condition: v1alpha1.ConditionRecordsVerified, Reason: v1alpha1.ReasonRecordsVerified, Message: "the authoritative servers answer every record that the domain needs now"},
+func normal(seen observation) []readiness.Normal {
+	keys := readiness.Normal{Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonKeysReady, Message: "a key of every wanted algorithm signs"}
+	if seen.domain.Spec.DKIM == nil {
+		keys.Reason, keys.Message = v1alpha1.ReasonNotRequested, "the spec asks for no DKIM key"
+	}
+	return []readiness.Normal{
+		{Condition: v1alpha1.ConditionProviderReady, Reason: v1alpha1.ReasonProviderReady, Message: "the provider may be used"},
+		keys,
+		{Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonRecordsPublished, Message: "the provider has every record that the domain needs now"},
+		evidence.Verified(seen.place, seen.domain.Status.Conditions, "the authoritative servers answer every record that the domain needs now"),
+	}
 }
 
 // here is what the queue said of a record at the domain's own place; nil if it has not answered since the record drifted.
@@ -71,7 +81,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	after.MarkerGeneration = max(last.MarkerGeneration, seen.generation)
 	noteWords(&after, seen, now)
 	after.Keys = keyStatuses(seen, last.Keys)
-	after.Records = sorted(append(keyRecords(seen.keys), d.records...))
+	after.Records = recordStatuses(seen.keys, d.records)
 	after.Rotation = d.rotationStatus(seen, now)
 	after.DMARC = dmarcStatus(last.DMARC, seen.domain.Spec.DMARC, after.Records)
 
@@ -85,7 +95,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	if seen.domain.Spec.Suspend && settled {
 		findings = nil // suspended: Ready stays as it was
 	}
-	after.Conditions = readiness.Conditions(last.Conditions, seen.domain.Generation, normal, findings, d.notes, now)
+	after.Conditions = readiness.Conditions(last.Conditions, seen.domain.Generation, normal(seen), findings, d.notes, now)
 	if equality.Semantic.DeepEqual(last, after) {
 		return d.lookAgain, nil
 	}
@@ -93,7 +103,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	patched.Status = after
 	err := object.PatchStatus(ctx, r.Client, seen.domain, patched)
 	if err == nil {
-		r.sayChanges(ctx, seen.domain, d, last, after)
+		r.sayChanges(ctx, seen, d, after)
 	}
 	return d.lookAgain, err
 }
@@ -101,7 +111,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 // noteWords keeps which of a person's annotations were acted upon.
 func noteWords(after *v1alpha1.MailDomainStatus, seen observation, now time.Time) {
 	words := seen.domain.Annotations
-	if agreed, _ := brake.Agreed(now, words); agreed {
+	if agreed, _ := brake.Agreed(now, words); agreed && len(words[v1alpha1.AnnotationAllowRemoval]) <= maxWord {
 		after.LastHandledAllowRemoval = words[v1alpha1.AnnotationAllowRemoval]
 	}
 	if word := words[v1alpha1.AnnotationTakeOver]; word == "" || seen.tookOver {
@@ -110,12 +120,13 @@ func noteWords(after *v1alpha1.MailDomainStatus, seen observation, now time.Time
 }
 
 // sayChanges tells of what a new status holds that the last one did not.
-func (r *Reconciler) sayChanges(ctx context.Context, domain *v1alpha1.MailDomain, d decision, last, after v1alpha1.MailDomainStatus) {
+func (r *Reconciler) sayChanges(ctx context.Context, seen observation, d decision, after v1alpha1.MailDomainStatus) {
+	domain, last := seen.domain, seen.domain.Status
 	r.sayMoves(domain, last, after)
 	for _, p := range d.cleaned {
 		r.say(domain, placeCleaned, "our records are gone from %s", changeover.Describe(p))
 	}
-	r.sayTransitions(domain, last, after) // the causes first, for whoever reads down
+	r.sayTransitions(seen, after) // the causes first, for whoever reads down
 	if d.cannotUndo != "" && undoHandled(last) != undoHandled(after) {
 		r.say(domain, rotationStays, "annotation %s is not followed: %s", v1alpha1.AnnotationRotateUndo, d.cannotUndo)
 	}
@@ -168,6 +179,12 @@ func keyStatuses(seen observation, last []v1alpha1.KeyStatus) []v1alpha1.KeyStat
 		}
 	}
 	return statuses[:min(len(statuses), maxKeys)]
+}
+
+// recordStatuses lists the domain's own records and those of its keys, which are ordered newest first.
+func recordStatuses(keys []v1alpha1.DKIMKey, own []v1alpha1.RecordStatus) []v1alpha1.RecordStatus {
+	selectors := keyRecords(keys)
+	return sorted(append(selectors[:min(len(selectors), maxRecords-len(own))], own...))
 }
 
 // keyRecords shows the selectors' records, as their DKIMKeys report them.

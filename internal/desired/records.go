@@ -28,37 +28,44 @@ type Record struct {
 }
 
 // Records lists the records of a domain but for its selectors, which the DKIMKeys own. What the spec leaves out is
-// unmanaged and not in the list. The error names the field that admission could not judge.
-func Records(domain dnsrecord.Name, spec v1alpha1.MailDomainSpec) ([]Record, error) {
-	if spec.Parked != nil {
-		return parked(domain, *spec.Parked)
-	}
-	var records []Record
-	if spec.SPF != nil {
-		value, err := spfValue(*spec.SPF)
+// unmanaged and not in the list. Each fault names the field that admission could not judge; what it has no part in is in
+// the list all the same.
+func Records(domain dnsrecord.Name, spec v1alpha1.MailDomainSpec) (records []Record, faults []error) {
+	for _, wanted := range []func(dnsrecord.Name, v1alpha1.MailDomainSpec) ([]Record, error){parked, spfRecords, heloRecords, dmarcRecords} {
+		wants, err := wanted(domain, spec)
 		if err != nil {
-			return nil, fmt.Errorf("spec.spf: %w", err)
+			faults = append(faults, err)
+			continue
 		}
-		records = append(records, spfRecord(domain, v1alpha1.PurposeSPF, value))
-		helo, err := heloRecords(domain, spec.SPF.HeloNames)
-		if err != nil {
-			return nil, err
+		for _, record := range wants {
+			if err := fits(record); err != nil {
+				faults = append(faults, err)
+				continue
+			}
+			records = append(records, record)
 		}
-		records = append(records, helo...)
 	}
-	if spec.DMARC != nil {
-		policy, err := dmarcValue(*spec.DMARC)
-		if err != nil {
-			return nil, fmt.Errorf("spec.dmarc: %w", err)
-		}
-		records = append(records, dmarcRecord(domain, policy))
+	return records, faults
+}
+
+// fits refuses a record that no zone or no status can hold: each of its parts is short enough, the whole is not.
+func fits(r Record) error {
+	if _, err := dnsrecord.ParseName(string(r.Name)); err != nil {
+		return fmt.Errorf("spec.domain leaves no room for its %s record: %w", r.Purpose, err)
 	}
-	return records, nil
+	if n := len(r.Value); n > v1alpha1.MaxRecordValueLength {
+		return fmt.Errorf("the %s record at %s would have %d octets, more than %d: list fewer or shorter mechanisms or addresses",
+			r.Purpose, r.Name, n, v1alpha1.MaxRecordValueLength)
+	}
+	return nil
 }
 
 // parked says in every way that the domain sends no mail.
-func parked(domain dnsrecord.Name, p v1alpha1.Parked) ([]Record, error) {
-	reports, err := reportURIs("aggregateReportsTo", p.AggregateReportsTo)
+func parked(domain dnsrecord.Name, spec v1alpha1.MailDomainSpec) ([]Record, error) {
+	if spec.Parked == nil {
+		return nil, nil
+	}
+	reports, err := reportURIs("aggregateReportsTo", spec.Parked.AggregateReportsTo)
 	if err != nil {
 		return nil, fmt.Errorf("spec.parked.%w", err)
 	}
@@ -87,21 +94,27 @@ func dmarcRecord(domain dnsrecord.Name, policy dmarc.Record) Record {
 	}
 }
 
-func spfValue(s v1alpha1.SPF) (string, error) {
+func spfRecords(domain dnsrecord.Name, spec v1alpha1.MailDomainSpec) ([]Record, error) {
+	if spec.SPF == nil {
+		return nil, nil
+	}
 	all := map[v1alpha1.SPFAll]spf.Qualifier{
 		v1alpha1.SPFAllFail: spf.Fail, v1alpha1.SPFAllSoftFail: spf.SoftFail, v1alpha1.SPFAllNeutral: spf.Neutral,
 	}
-	record, err := spf.New(s.Mechanisms, all[s.AllOrDefault()])
+	record, err := spf.New(spec.SPF.Mechanisms, all[spec.SPF.AllOrDefault()])
 	if err != nil {
-		return "", err
+		return nil, fmt.Errorf("spec.spf: %w", err)
 	}
-	return record.String(), nil
+	return []Record{spfRecord(domain, v1alpha1.PurposeSPF, record.String())}, nil
 }
 
 // heloRecords: bounces are judged by the HELO name, which needs a record of its own (RFC 7208 §2.3).
-func heloRecords(domain dnsrecord.Name, names []v1alpha1.DomainName) ([]Record, error) {
+func heloRecords(domain dnsrecord.Name, spec v1alpha1.MailDomainSpec) ([]Record, error) {
+	if spec.SPF == nil {
+		return nil, nil
+	}
 	var records []Record
-	for i, n := range names {
+	for i, n := range spec.SPF.HeloNames {
 		name, err := dnsrecord.ParseDomain(n)
 		if err != nil {
 			return nil, fmt.Errorf("spec.spf.heloNames[%d]: %w", i, err)
@@ -127,14 +140,18 @@ func ForeignHeloNames(domain dnsrecord.Name, s *v1alpha1.SPF) []string {
 	return foreign
 }
 
-func dmarcValue(d v1alpha1.DMARC) (dmarc.Record, error) {
+func dmarcRecords(domain dnsrecord.Name, spec v1alpha1.MailDomainSpec) ([]Record, error) {
+	d := spec.DMARC
+	if d == nil {
+		return nil, nil
+	}
 	rua, err := reportURIs("aggregateReportsTo", d.AggregateReportsTo)
 	if err != nil {
-		return dmarc.Record{}, err
+		return nil, fmt.Errorf("spec.dmarc.%w", err)
 	}
 	ruf, err := reportURIs("failureReportsTo", d.FailureReportsTo)
 	if err != nil {
-		return dmarc.Record{}, err
+		return nil, fmt.Errorf("spec.dmarc.%w", err)
 	}
 	record := dmarc.Record{
 		Policy: policy(d.Policy), SubdomainPolicy: policy(d.SubdomainPolicy), NonexistentSubdomainPolicy: policy(d.NonexistentSubdomainPolicy),
@@ -150,7 +167,7 @@ func dmarcValue(d v1alpha1.DMARC) (dmarc.Record, error) {
 	for _, o := range d.FailureOptions {
 		record.FailureOptions = append(record.FailureOptions, dmarc.FailureOption(o))
 	}
-	return record, nil
+	return []Record{dmarcRecord(domain, record)}, nil
 }
 
 func policy(p v1alpha1.DMARCPolicy) dmarc.Policy { return dmarc.Policy(strings.ToLower(string(p))) }

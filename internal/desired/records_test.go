@@ -4,12 +4,14 @@
 package desired
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 )
 
 // texts shows records as a person would write them down.
@@ -59,9 +61,9 @@ func TestTheRecordsOfADomain(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := Records("example.org", c.spec)
-			if err != nil {
-				t.Fatal(err)
+			got, faults := Records("example.org", c.spec)
+			if faults != nil {
+				t.Fatal(faults)
 			}
 			if diff := cmp.Diff(c.want, texts(got)); diff != "" {
 				t.Error(diff)
@@ -74,12 +76,47 @@ func TestAFieldThatAdmissionCouldNotJudgeIsNamed(t *testing.T) {
 	for want, spec := range map[string]v1alpha1.MailDomainSpec{
 		"spec.spf: ":                        {SPF: &v1alpha1.SPF{Mechanisms: []v1alpha1.Mechanism{"ptr"}}},
 		"spec.spf.heloNames[0]: ":           {SPF: &v1alpha1.SPF{HeloNames: []v1alpha1.DomainName{"localhost"}}},
-		"spec.dmarc: aggregateReportsTo[0]": {DMARC: &v1alpha1.DMARC{AggregateReportsTo: []v1alpha1.ReportAddress{"ftp://x"}}},
+		"spec.dmarc.aggregateReportsTo[0]":  {DMARC: &v1alpha1.DMARC{AggregateReportsTo: []v1alpha1.ReportAddress{"ftp://x"}}},
 		"spec.parked.aggregateReportsTo[0]": {Parked: &v1alpha1.Parked{AggregateReportsTo: []v1alpha1.ReportAddress{"ftp://x"}}},
 	} {
-		if _, err := Records("example.org", spec); err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("got %v, want %s…", err, want)
+		if _, faults := Records("example.org", spec); len(faults) != 1 || !strings.HasPrefix(faults[0].Error(), want) {
+			t.Errorf("got %v, want %s…", faults, want)
 		}
+	}
+}
+
+func TestAFaultInOneRecordLeavesTheOthers(t *testing.T) {
+	spec := v1alpha1.MailDomainSpec{
+		SPF:   &v1alpha1.SPF{Mechanisms: []v1alpha1.Mechanism{"ptr"}, HeloNames: []v1alpha1.DomainName{"mail.example.org"}},
+		DMARC: &v1alpha1.DMARC{Policy: v1alpha1.DMARCNone},
+	}
+	got, faults := Records("example.org", spec)
+	if diff := cmp.Diff([]string{"mail.example.org SPF v=spf1 a -all", "_dmarc.example.org Exclusive v=DMARC1; p=none"}, texts(got)); diff != "" || len(faults) != 1 {
+		t.Error(faults, diff)
+	}
+}
+
+func TestARecordThatIsTooLongAsAWholeIsAFault(t *testing.T) {
+	long := func(n int) string { return strings.Repeat("a.", n/2) + strings.Repeat("b", n%2) }
+	var addresses []v1alpha1.ReportAddress
+	for i := range 8 {
+		addresses = append(addresses, fmt.Sprintf("https://%s%d.example/", long(220), i))
+	}
+	dmarc := v1alpha1.DMARC{Policy: v1alpha1.DMARCNone, AggregateReportsTo: addresses, FailureReportsTo: addresses}
+	if _, faults := Records("example.org", v1alpha1.MailDomainSpec{DMARC: &dmarc}); faults != nil {
+		t.Error("one that just fits is refused:", faults)
+	}
+	for i := range addresses {
+		addresses[i] += strings.Repeat("x", 20)
+	}
+	_, faults := Records("example.org", v1alpha1.MailDomainSpec{DMARC: &dmarc})
+	if len(faults) != 1 || !strings.Contains(faults[0].Error(), "the DMARC record at _dmarc.example.org would have 4") {
+		t.Error(faults)
+	}
+	domain := dnsrecord.Name(long(240) + "example.org")
+	_, faults = Records(domain, v1alpha1.MailDomainSpec{SPF: &v1alpha1.SPF{}, DMARC: &v1alpha1.DMARC{Policy: v1alpha1.DMARCNone}})
+	if len(faults) != 1 || !strings.Contains(faults[0].Error(), "spec.domain leaves no room for its DMARC record") {
+		t.Error(faults)
 	}
 }
 

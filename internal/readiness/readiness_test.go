@@ -24,7 +24,7 @@ var (
 	waits   = Finding{Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonProgressing, Message: "waits"}
 	foreign = Finding{Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonRecordConflict, Message: "b: foreign", Person: true}
 	other   = Finding{Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonRecordConflict, Message: "a: foreign", Person: true}
-	unclear = Finding{Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonChecking, Message: "unclear", Unknown: true}
+	unclear = Finding{Condition: v1alpha1.ConditionKeysReady, Reason: v1alpha1.ReasonProviderNotReady, Message: "unclear", Unknown: true}
 )
 
 // says shows conditions in one line each.
@@ -52,7 +52,7 @@ func TestFindingsBecomeOneSetOfConditions(t *testing.T) {
 		},
 		"what could not be judged is Unknown": {
 			[]Finding{unclear},
-			[]string{"Ready=Unknown Checking", "KeysReady=Unknown Checking", "RecordsPublished=True RecordsPublished", "Reconciling=True Checking"},
+			[]string{"Ready=Unknown ProviderNotReady", "KeysReady=Unknown ProviderNotReady", "RecordsPublished=True RecordsPublished", "Reconciling=True ProviderNotReady"},
 		},
 		"what denies Ready alone leaves the others": {
 			[]Finding{{Reason: v1alpha1.ReasonDomainClaimed, Person: true}},

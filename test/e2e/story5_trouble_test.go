@@ -129,7 +129,7 @@ spec: {domain: selector.example, selector: taken, algorithm: RSA, bits: 2048, pr
 `, troubleNamespace, s.name))
 		},
 		condition: "", // the key says it: see met
-		reasons:   []string{v1alpha1.ReasonRecordConflict, v1alpha1.ReasonSelectorInUse},
+		reasons:   []string{v1alpha1.ReasonRecordConflict},
 		mend: func(e *environment, s *scene) {
 			s.edit(e, "delete taken._domainkey.selector.example TXT")
 		},

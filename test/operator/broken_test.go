@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -23,6 +24,9 @@ type scene struct {
 	provider *v1alpha1.DNSProvider
 	secret   *corev1.Secret // the provider's credentials
 	before   live
+	records  []v1alpha1.RecordStatus // of the domain's own, while all was well
+
+	mechanisms []v1alpha1.Mechanism // of SPF, likewise
 }
 
 // server points the provider at another address.
@@ -152,6 +156,25 @@ var breakages = map[string]breakage{
 		domain: v1alpha1.ReasonInvalidSchedule, person: true,
 		words: []string{"spec.dkim.rotation", "never fires"},
 	},
+	"the mechanisms make no SPF record": {
+		broken: func(s *scene) {
+			edit(s.bench, s.domain, func(d *v1alpha1.MailDomain) { s.mechanisms, d.Spec.SPF.Mechanisms = d.Spec.SPF.Mechanisms, eleven() })
+		},
+		mend: func(s *scene) {
+			edit(s.bench, s.domain, func(d *v1alpha1.MailDomain) { d.Spec.SPF.Mechanisms = s.mechanisms })
+		},
+		domain: v1alpha1.ReasonInvalidRecord, condition: v1alpha1.ConditionRecordsPublished, person: true,
+		words: []string{"spec.spf", "11 DNS lookups", "ip4"},
+	},
+}
+
+// eleven mechanisms that ask the DNS: each is right, and together they are one more than receivers follow.
+func eleven() []v1alpha1.Mechanism {
+	var all []v1alpha1.Mechanism
+	for i := range 11 {
+		all = append(all, fmt.Sprintf("include:spf%d.example.net", i))
+	}
+	return all
 }
 
 // Whatever is missing or wrong at run time: a condition and one event say it, nothing is written, and what was live
@@ -176,7 +199,7 @@ func TestWhatIsWrongIsSaidOnceAndLeavesEverythingAsItWas(t *testing.T) {
 	}
 	for _, s := range scenes {
 		s.settled(s.domain)
-		s.before = s.live(s.domain)
+		s.before, s.records = s.live(s.domain), ownRecords(s.domain)
 	}
 	for name, s := range scenes {
 		breakages[name].broken(s)
@@ -198,6 +221,17 @@ func TestWhatIsWrongIsSaidOnceAndLeavesEverythingAsItWas(t *testing.T) {
 			b.stillLive(s.domain, s.before)
 		})
 	}
+}
+
+// ownRecords are name, purpose and text of the records that are not those of keys.
+func ownRecords(d *v1alpha1.MailDomain) []v1alpha1.RecordStatus {
+	var own []v1alpha1.RecordStatus
+	for _, r := range d.Status.Records {
+		if r.Purpose != v1alpha1.PurposeDKIM {
+			own = append(own, v1alpha1.RecordStatus{Name: r.Name, Purpose: r.Purpose, Value: r.Value})
+		}
+	}
+	return own
 }
 
 func (c breakage) isSaid(b *bench, s *scene) {
@@ -228,6 +262,12 @@ func (c breakage) wasSaidOnce(b *bench, s *scene) {
 		b.once(s.provider, c.provider, c.words...)
 	}
 	b.stillLive(s.domain, s.before)
+	if diff := cmp.Diff(s.records, ownRecords(s.domain)); diff != "" {
+		b.Error("the status does not know the domain's records any more:", diff)
+	}
+	if said := b.said(s.domain, "RecordLeft"); len(said) > 0 {
+		b.Error("a record that the spec asks for is said to be none of it:", said)
+	}
 	for _, k := range s.domain.Status.Keys {
 		key := &v1alpha1.DKIMKey{ObjectMeta: metav1.ObjectMeta{Name: k.Name, Namespace: b.namespace}}
 		if err := b.Get(b.Context(), client.ObjectKeyFromObject(key), key); err != nil {

@@ -47,9 +47,9 @@ func Conditions(ctx context.Context, recorder events.EventRecorder, o runtime.Ob
 // but a person would want to know.
 func underWay(reason string) bool {
 	return slices.Contains([]string{
-		v1alpha1.ReasonProgressing, v1alpha1.ReasonChecking, v1alpha1.ReasonGeneratingKey, v1alpha1.ReasonPublishing,
+		v1alpha1.ReasonProgressing, v1alpha1.ReasonGeneratingKey, v1alpha1.ReasonPublishing,
 		v1alpha1.ReasonWaitingForPublication, v1alpha1.ReasonWaitingForVerification, v1alpha1.ReasonWaitingForCaches,
-		v1alpha1.ReasonWaitingForSigners, v1alpha1.ReasonWaitingForOverlap, v1alpha1.ReasonAwaitingSigning,
+		v1alpha1.ReasonWaitingForSigners, v1alpha1.ReasonAwaitingSigning,
 		v1alpha1.ReasonDeleting, v1alpha1.ReasonSuspended, v1alpha1.ReasonRecordDrifted,
 	}, reason)
 }
