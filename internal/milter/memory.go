@@ -14,7 +14,7 @@ var errNoMemory = errors.New("closed, since all connections together keep too mu
 const (
 	// windowSize is what Postfix sends of a body at a time.
 	windowSize = 64 << 10
-	// maxWindows bounds those that are lent at a time, keepWindows those that lie idle.
+	// maxWindows bounds those that are lent at a time, keepWindows those that lie idle beside them.
 	maxWindows, keepWindows = 64, 16
 )
 
@@ -46,7 +46,11 @@ func (w *windows) give(window *[windowSize]byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lent--
-	if len(w.idle) < keepWindows {
+	switch {
+	case w.lent == 0: // The rush is over: who comes alone needs one.
+		clear(w.idle)
+		w.idle = append(w.idle[:0], window)
+	case len(w.idle) < keepWindows:
 		w.idle = append(w.idle, window)
 	}
 }

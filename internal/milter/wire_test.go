@@ -69,6 +69,22 @@ func TestABodyPassesWithoutAWindow(t *testing.T) {
 	}
 }
 
+func TestWindowsGoWhenTheRushIsOver(t *testing.T) {
+	var w windows
+	var lent []*[windowSize]byte
+	for window := w.lend(); window != nil; window = w.lend() {
+		lent = append(lent, window)
+	}
+	for i, window := range lent {
+		if w.give(window); len(w.idle) > keepWindows || i < len(lent)-1 && len(w.idle) < min(i+1, keepWindows) {
+			t.Errorf("%d idle after %d of %d", len(w.idle), i+1, len(lent))
+		}
+	}
+	if len(lent) != maxWindows || len(w.idle) != 1 || w.idle[:keepWindows][1] != nil || w.lend() == nil || len(w.idle) != 0 {
+		t.Errorf("%d were lent, %d are idle", len(lent), len(w.idle))
+	}
+}
+
 func TestBadPacketsAreErrors(t *testing.T) {
 	for name, tt := range map[string]struct {
 		stream string
