@@ -68,12 +68,20 @@ func TestTheReadmeWorksAsWritten(t *testing.T) {
 			desk.run(b.text)
 			if !installed { // no node runs the pod that Helm made: the operator runs here
 				installed = true
+				desk.run("kubectl wait --for=condition=Established crd --all --timeout=1m") // in a pod it would be started again until then
 				startOperator(t, server, settingsFor(world, "readme", "maildomain-system"))
 			}
 		}
 	}
 	if !installed {
 		t.Fatal("the README installs nothing")
+	}
+	page, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range regexp.MustCompile("`(kubectl [^`]+)`").FindAllStringSubmatch(string(page), -1) {
+		desk.run(command[1]) // those within a sentence
 	}
 }
 
