@@ -34,7 +34,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/signers"
 )
 
-// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=system,resources=leases,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=system,resources=leases,verbs=get;create;update;delete
 
 // Settings are the operator's flags.
 type Settings struct {

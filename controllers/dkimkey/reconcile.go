@@ -30,12 +30,11 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/signers"
 )
 
-// +kubebuilder:rbac:groups=maildomain.dev,resources=dkimkeys,verbs=get;list;watch;update;patch
-// +kubebuilder:rbac:groups=maildomain.dev,resources=dkimkeys/status,verbs=get;update;patch
-// +kubebuilder:rbac:groups=maildomain.dev,resources=dkimkeys/finalizers,verbs=update
+// +kubebuilder:rbac:groups=maildomain.dev,resources=dkimkeys,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=maildomain.dev,resources=dkimkeys/status,verbs=patch
 // +kubebuilder:rbac:groups=maildomain.dev,resources=maildomains,verbs=get;list;watch
 // +kubebuilder:rbac:groups=maildomain.dev,resources=dnsproviders;clusterdnsproviders,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch

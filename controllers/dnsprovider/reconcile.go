@@ -28,7 +28,7 @@ import (
 )
 
 // +kubebuilder:rbac:groups=maildomain.dev,resources=dnsproviders;clusterdnsproviders,verbs=get;list;watch
-// +kubebuilder:rbac:groups=maildomain.dev,resources=dnsproviders/status;clusterdnsproviders/status,verbs=get;update;patch
+// +kubebuilder:rbac:groups=maildomain.dev,resources=dnsproviders/status;clusterdnsproviders/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 

@@ -5,6 +5,7 @@ package manifests
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,6 +51,19 @@ func TestBothWaysToInstallGiveTheGeneratedRights(t *testing.T) {
 				t.Error("in its own namespace: generated (-), installed (+):\n" + diff)
 			}
 		})
+	}
+}
+
+// Every write but that of a Lease is a patch: it names what changes, and a stale copy never takes the place of an object.
+func TestNothingButALeaseMayBeReplacedAndNoRightIsAWildcard(t *testing.T) {
+	var all []rbacv1.PolicyRule
+	generated := file(t, "config/rbac/role.yaml")
+	all = append(all, one[rbacv1.ClusterRole](t, generated, "ClusterRole").Rules...)
+	all = append(all, one[rbacv1.Role](t, generated, "Role").Rules...)
+	for _, right := range rights(all) {
+		if strings.Contains(right, "*") || strings.HasPrefix(right, "update ") && right != "update coordination.k8s.io/leases" {
+			t.Error(right)
+		}
 	}
 }
 
