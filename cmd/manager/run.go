@@ -30,7 +30,7 @@ import (
 const leaderElectionID = "maildomain-operator.maildomain.dev"
 
 // shutdownTimeout bounds how long the writes under way at a provider are waited for before the lead is given up.
-const shutdownTimeout = 30 * time.Second
+const shutdownTimeout = 25 * time.Second // the pod has 30
 
 func run(ctx context.Context, o options) error {
 	level, err := o.level()

@@ -46,6 +46,11 @@ type missingSecretError struct{ message string }
 
 func (e *missingSecretError) Error() string { return e.message }
 
+// unreadSecretError says that nobody knows what the Secret holds now.
+type unreadSecretError struct{ error }
+
+func (e *unreadSecretError) Unwrap() error { return e.error }
+
 // secrets reads credentials from the provider's own namespace, or the operator's for the cluster kind: a tenant's
 // reference never reaches another namespace.
 func (r *Reconciler) secrets(key dnsprovider.ProviderKey) dnsprovider.SecretReader {
@@ -59,8 +64,11 @@ func (r *Reconciler) secrets(key dnsprovider.ProviderKey) dnsprovider.SecretRead
 		if apierrors.IsNotFound(err) {
 			return nil, &missingSecretError{fmt.Sprintf("Secret %s does not exist in namespace %s; create it with the entry %s", ref.Name, namespace, ref.Key)}
 		}
+		if apierrors.IsForbidden(err) {
+			return nil, &missingSecretError{fmt.Sprintf("Secret %s of namespace %s may not be read; give the operator the right to get it", ref.Name, namespace)}
+		}
 		if err != nil {
-			return nil, err
+			return nil, &unreadSecretError{fmt.Errorf("read Secret %s of namespace %s: %w", ref.Name, namespace, err)}
 		}
 		value, ok := secret.Data[ref.Key]
 		if !ok {

@@ -83,7 +83,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 		return ctrl.Result{}, err
 	}
-	outcome := r.try(ctx, key, p)
+	outcome, err := r.try(ctx, key, p)
+	if err != nil {
+		return ctrl.Result{}, err // unknown is not absent: an account that is open stays so
+	}
 	if outcome.open != nil {
 		_, had := r.Accounts.Get(key)
 		r.Accounts.Set(key, outcome.open)
@@ -93,11 +96,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	} else {
 		r.Accounts.Delete(key)
 	}
-	again := recheck
-	if len(outcome.findings) > 0 {
-		again = r.Retry
+	if err := r.report(ctx, p, outcome); err != nil {
+		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: again}, r.report(ctx, p, outcome)
+	if len(outcome.findings) > 0 {
+		return ctrl.Result{RequeueAfter: r.Retry}, nil
+	}
+	return ctrl.Result{RequeueAfter: recheck}, nil
 }
 
 // forbiddenNameserver: what a tenant has the prober ask is as much our place in the network as what the driver talks to.
@@ -121,8 +126,9 @@ type outcome struct {
 	notes    []readiness.Note
 }
 
-// try opens the account and asks the provider whether the credentials work.
-func (r *Reconciler) try(ctx context.Context, key dnsprovider.ProviderKey, p *object) outcome {
+// try opens the account and asks the provider whether the credentials work. An error is one of the API server, which says
+// nothing of them.
+func (r *Reconciler) try(ctx context.Context, key dnsprovider.ProviderKey, p *object) (outcome, error) {
 	deny := func(reason, message string, person bool) outcome {
 		return outcome{findings: []readiness.Finding{{Reason: reason, Message: message, Person: person}}}
 	}
@@ -141,14 +147,17 @@ func (r *Reconciler) try(ctx context.Context, key dnsprovider.ProviderKey, p *ob
 	})
 	if forbidden != "" {
 		return deny(v1alpha1.ReasonEndpointNotAllowed,
-			"endpoint "+forbidden+" is not allowed; ask who runs the operator to allow it with --provider-endpoint-allow", true)
+			"endpoint "+forbidden+" is not allowed; ask who runs the operator to allow it with --provider-endpoint-allow", true), nil
+	}
+	if _, ok := errors.AsType[*unreadSecretError](err); ok {
+		return outcome{}, err
 	}
 	if err != nil {
-		return refused(err)
+		return refused(err), nil
 	}
 	zones, err := zonesOf(*p.spec)
 	if err != nil {
-		return deny(v1alpha1.ReasonInvalidConfiguration, err.Error(), true)
+		return deny(v1alpha1.ReasonInvalidConfiguration, err.Error(), true), nil
 	}
 	if err := account.Driver.Check(ctx, zones); err != nil {
 		o := refused(err)
@@ -156,7 +165,7 @@ func (r *Reconciler) try(ctx context.Context, key dnsprovider.ProviderKey, p *ob
 		if errors.As(err, &e) && e.Temporary() {
 			o.open = account // what was live stays live: the queue tries on by itself
 		}
-		return o
+		return o, nil
 	}
 	if len(zones) == 0 {
 		// A list is a help, not a need: many servers have none.
@@ -164,7 +173,7 @@ func (r *Reconciler) try(ctx context.Context, key dnsprovider.ProviderKey, p *ob
 			zones = listed
 		}
 	}
-	return outcome{open: account, zones: zones, notes: notesOf(account)}
+	return outcome{open: account, zones: zones, notes: notesOf(account)}, nil
 }
 
 // notesOf are what people should know of an account that works.
