@@ -32,6 +32,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
 	"github.com/maildomain-operator/maildomain-operator/internal/servertime"
 	"github.com/maildomain-operator/maildomain-operator/internal/signers"
+	"github.com/maildomain-operator/maildomain-operator/internal/thirdparty"
 )
 
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=system,resources=leases,verbs=get;create;update;delete
@@ -56,6 +57,8 @@ type Settings struct {
 	ServerTime *servertime.Watch
 	// Metrics takes what Prometheus is told of domains and keys; nobody is told if it is nil.
 	Metrics prometheus.Registerer
+	// ThirdPartyInterval is how often the records of others that ours depend on are looked at; 2 hours if 0.
+	ThirdPartyInterval time.Duration
 	// Retry is how often is looked again at what no watch tells of, such as credentials and Secrets that are not ours;
 	// 30 seconds if 0.
 	Retry time.Duration
@@ -84,6 +87,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 		claims   = claim.NewBook(leases.Leases(s.Providers.OperatorNamespace), place.Holds(live))
 		places   = place.Finder{Client: mgr.GetClient(), Accounts: accounts, Zones: prober, ClusterScope: s.ClusterProviders}
 		news     = &index.News{}
+		others   = newThirdParty(s, prober, news)
 		keys     = keymaker.New(keymaker.Options{Workers: keyWorkers, Tell: news.Tell})
 	)
 	all := []interface {
@@ -91,7 +95,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 	}{
 		&maildomain.Reconciler{
 			Client: mgr.GetClient(), Live: live, Clock: s.Clock, Events: announce.Recorder(mgr.GetEventRecorder("maildomain")),
-			Places: places, Claims: claims, Queue: queue, Prober: prober, Retry: retry, ServerTime: s.ServerTime,
+			Places: places, Claims: claims, Queue: queue, Prober: prober, ThirdParty: others, Retry: retry, ServerTime: s.ServerTime,
 			Settings: maildomain.Settings{OwnerID: s.OwnerID, RevocationGrace: s.Keys.RevocationGrace},
 		},
 		&dkimkey.Reconciler{
@@ -121,12 +125,19 @@ func Setup(ctx context.Context, mgr ctrl.Manager, s Settings) error {
 		}
 	}
 	spread := func(ctx context.Context) error { return news.Spread(ctx, queue.Wake(), prober.Wake(), accounts.Wake()) }
-	for _, run := range []manager.RunnableFunc{queue.Start, prober.Start, keys.Start, spread} {
+	for _, run := range []manager.RunnableFunc{queue.Start, prober.Start, others.Start, keys.Start, spread} {
 		if err := mgr.Add(run); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func newThirdParty(s Settings, prober *dnscheck.Prober, news *index.News) *thirdparty.Watch {
+	return thirdparty.New(thirdparty.Options{
+		Now: s.Clock.Now, Interval: s.ThirdPartyInterval, Tell: news.TellWatcher,
+		Inquire: func(p dnscheck.Policy) thirdparty.DNS { return prober.Inquiry(p) },
+	})
 }
 
 func newQueue(s Settings, accounts *dnsprovider.Accounts, objects client.Reader) *dnsprovider.Queue {

@@ -69,6 +69,11 @@ var bands = []band{
 		never:    slices.Concat(kubernetes, []string{"github.com/libdns"}),
 	},
 	{
+		packages: []string{"internal/thirdparty"}, // asks through dnscheck
+		mayUse:   slices.Concat(formats, []string{"internal/dnscheck", "internal/dnsplan"}),
+		never:    slices.Concat(kubernetes, []string{"github.com/libdns"}),
+	},
+	{
 		packages: []string{"internal/claim"},
 		mayUse:   []string{"internal/dnsrecord"},
 		never:    slices.Concat([]string{"sigs.k8s.io/controller-runtime"}, libraries),
@@ -112,7 +117,7 @@ var bands = []band{
 	{packages: []string{"controllers/dkimkey"}, mayUse: slices.Concat(operator, shared)},
 	{packages: []string{"controllers/dnsprovider"}, mayUse: slices.Concat(operator, shared)},
 	{packages: []string{"controllers/controllerstest"}, mayUse: slices.Concat(operator, shared, []string{"controllers/..."})}, // for tests, which may not import what is internal
-	{packages: []string{"controllers/metrics"}, mayUse: []string{"internal/dnsrecord", "api/..."}},                            // it reads objects and decides nothing
+	{packages: []string{"controllers/metrics"}, mayUse: []string{"internal/dnsrecord", "internal/spf", "api/..."}},            // it reads objects and decides nothing
 	{
 		packages: []string{"controllers", "cmd/manager"},
 		mayUse:   slices.Concat(operator, []string{"controllers/..."}),
@@ -132,7 +137,7 @@ var (
 		"internal/brake", "internal/changeover",
 	}
 	operator = slices.Concat(formats, decisions,
-		[]string{"internal/dnsprovider", "internal/dnscheck", "internal/keydir", "internal/claim", "internal/signers", "internal/servertime", "api/..."})
+		[]string{"internal/dnsprovider", "internal/dnscheck", "internal/thirdparty", "internal/keydir", "internal/claim", "internal/signers", "internal/servertime", "api/..."})
 
 	// What controllers have in common, and what none of them is.
 	shared = []string{"controllers/internal/..."}

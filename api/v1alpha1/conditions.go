@@ -112,11 +112,12 @@ const (
 	// Reasons: NearSizeLimit, SigningSecretTooLarge.
 	ConditionSigningSecretLarge = "SigningSecretLarge"
 
-	// ConditionSPFAtRisk (MailDomain; abnormal-true): the SPF record is valid but
-	// comes close to a limit or will fail mail that passed before.
+	// ConditionSPFAtRisk (MailDomain; abnormal-true): receivers give the SPF record
+	// up, with all that it includes, or it is close to where they do. The message
+	// says which terms cost what.
 	//
-	// Reasons: TooManyLookups, TooManyVoidLookups, AnswerTooLarge,
-	// SendersDropped, FailWhereNoneWas.
+	// Reasons: PermError, TooManyLookups, TooManyVoidLookups, NearLookupLimit,
+	// IncludeUnreadable.
 	ConditionSPFAtRisk = "SPFAtRisk"
 
 	// ConditionLargeAnswers (MailDomain, DKIMKey; abnormal-true): the answer at the
@@ -130,7 +131,7 @@ const (
 	// outside of the organisation lacks the record that allows it (RFC 9990
 	// section 4); the message is that record.
 	//
-	// Reasons: ReportRecordMissing.
+	// Reasons: ReportRecordMissing, ReportRecordUnknown.
 	ConditionReportsUnauthorized = "ReportsUnauthorized"
 
 	// ConditionMoving (MailDomain; abnormal-true): the records are kept equal at

@@ -167,23 +167,70 @@ type RotationStatus struct {
 	WaitingFor string `json:"waitingFor,omitempty"`
 }
 
-// SPFStatus is how close the SPF record is to the limits of RFC 7208 section 4.6.4.
+// SPFStatus is how close the SPF record is to the limits of RFC 7208 section 4.6.4, with all that it includes.
 type SPFStatus struct {
-	// DNS lookups that receivers make to evaluate the record, of 10 allowed.
+	// Terms that make receivers ask the DNS, in the record and in all that it includes. More than 10 are an error.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Lookups int32 `json:"lookups,omitempty"`
 
-	// Lookups among them that find nothing, of 2 allowed.
+	// Head-room: lookups that are left of 10. Below 0 receivers answer permerror. Absent before the first look.
+	//
+	// +optional
+	LookupsLeft *int32 `json:"lookupsLeft,omitempty"`
+
+	// Questions among them that have no answer, for senders of the address family that meets more of them. Of 2 allowed.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	VoidLookups int32 `json:"voidLookups,omitempty"`
 
-	// Octets of all TXT strings at the domain, those of others too. More than 450 may not fit into one packet.
+	// The terms of the record that cost lookups, each with all that it leads to.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Terms []SPFTermStatus `json:"terms,omitempty"`
+
+	// Why receivers give the record up whatever it costs, such as an include of a domain that has no SPF record.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	PermError string `json:"permError,omitempty"`
+
+	// What could not be looked up for an hour. The rest is what was seen before.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Unread string `json:"unread,omitempty"`
+
+	// Octets of the answer that holds the record, the TXT records of others at the name too, to somebody who asks without
+	// EDNS. More than 512 do not fit into one packet then.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	AnswerOctets int32 `json:"answerOctets,omitempty"`
+}
+
+// SPFTermStatus is what one term of the SPF record costs receivers.
+type SPFTermStatus struct {
+	// The term as it stands in the record, such as include:_spf.example.net.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Term string `json:"term"`
+
+	// Its lookups, with those of everything that it includes.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	Lookups int32 `json:"lookups"`
+
+	// Questions among them that have no answer.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	VoidLookups int32 `json:"voidLookups,omitempty"`
 }

@@ -113,20 +113,24 @@ const (
 	ReasonWildcardAnswers = "WildcardAnswers"
 	// ReasonAliasNotAllowed: a CNAME or DNAME leads to a name that this MailDomain's provider may not write.
 	ReasonAliasNotAllowed = "AliasNotAllowed"
+	// ReasonSPFPermError: receivers give the SPF record up, for one that it includes is missing, doubled, broken or a loop.
+	ReasonSPFPermError = "PermError"
+	// ReasonNearLookupLimit: fewer than two lookups are left; one more include may break the SPF record.
+	ReasonNearLookupLimit = "NearLookupLimit"
+	// ReasonIncludeUnreadable: a name that the SPF record depends on cannot be looked up for an hour.
+	ReasonIncludeUnreadable = "IncludeUnreadable"
 	// ReasonTooManyLookups: the SPF record needs more than 10 lookups (RFC 7208 section 4.6.4).
 	ReasonTooManyLookups = "TooManyLookups"
 	// ReasonTooManyVoidLookups: the SPF record needs more than 2 lookups that find nothing.
 	ReasonTooManyVoidLookups = "TooManyVoidLookups"
 	// ReasonAnswerNeedsExtensions: an answer has more than the 512 octets that UDP carries without EDNS (RFC 6891).
 	ReasonAnswerNeedsExtensions = "AnswerNeedsExtensions"
-	// ReasonAnswerTooLarge: an answer is larger than UDP carries, or the TXT strings at the domain pass 450 octets.
+	// ReasonAnswerTooLarge: an answer is larger than UDP carries.
 	ReasonAnswerTooLarge = "AnswerTooLarge"
-	// ReasonSendersDropped: the SPF record drops senders that stood in it.
-	ReasonSendersDropped = "SendersDropped"
-	// ReasonFailWhereNoneWas: -all is new on a domain that had no SPF.
-	ReasonFailWhereNoneWas = "FailWhereNoneWas"
 	// ReasonReportRecordMissing: a report address lacks the record that allows it.
 	ReasonReportRecordMissing = "ReportRecordMissing"
+	// ReasonReportRecordUnknown: nobody could be asked for an hour whether a report address is allowed.
+	ReasonReportRecordUnknown = "ReportRecordUnknown"
 )
 
 // Reasons about keys and their Secrets.

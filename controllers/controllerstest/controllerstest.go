@@ -36,6 +36,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
 	"github.com/maildomain-operator/maildomain-operator/internal/servertime"
+	"github.com/maildomain-operator/maildomain-operator/internal/thirdparty"
 )
 
 // Queue takes what is to be published.
@@ -101,7 +102,7 @@ func Start(w World) *Process {
 	return &Process{
 		domains: maildomain.Reconciler{
 			Client: w.Objects, Live: w.Live, Clock: w.Clock, Events: events, Places: places, Claims: claims, Queue: w.Queue,
-			Prober: w.Prober, ServerTime: w.ServerTime, Retry: retry,
+			Prober: w.Prober, ThirdParty: nobodyElse{}, ServerTime: w.ServerTime, Retry: retry,
 			Settings: maildomain.Settings{OwnerID: w.OwnerID, RevocationGrace: w.Settings.RevocationGrace},
 		},
 		keys: dkimkey.Reconciler{
@@ -170,3 +171,13 @@ func (k *KeysAtOnce) Make(o KeyOrder) (dkim.KeyPair, bool, error) {
 
 // Forget ends an order.
 func (k *KeysAtOnce) Forget(uid types.UID) { delete(k.made, uid) }
+
+// nobodyElse is a world in which no record of ours depends on others.
+type nobodyElse struct{}
+
+func (nobodyElse) Watch(string, thirdparty.Subject, bool) {}
+func (nobodyElse) Forget(string)                          {}
+
+func (nobodyElse) Findings(string, thirdparty.Subject) (thirdparty.Findings, bool) {
+	return thirdparty.Findings{}, false
+}

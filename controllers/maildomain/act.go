@@ -64,6 +64,7 @@ func (r *Reconciler) act(ctx context.Context, seen observation, d *decision) err
 	}
 	if seen.hasPlace {
 		r.Prober.Watch(watcher(seen.domain), seen.place.Policy, d.watch)
+		r.ThirdParty.Watch(watcher(seen.domain), seen.subject, seen.foundBefore())
 	}
 	if d.sweepDelegation {
 		r.Prober.Sweep(delegationOf(seen))

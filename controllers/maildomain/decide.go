@@ -48,6 +48,7 @@ type decision struct {
 	cannotUndo   string    // why the rotation that a person wants undone stays
 	nextRotation time.Time // zero: nobody knows
 	lookAgain    time.Time
+	spf          *v1alpha1.SPFStatus
 }
 
 // signingChange is the domain's part of the signing Secret: data keys and contents; none when dkim left the spec.
@@ -401,6 +402,8 @@ func (d *decision) remarks(seen observation) {
 		}
 	}
 	d.notes = append(d.notes, evidence.LargeAnswers(seen.looks, seen.domain.Status.Conditions)...)
+	d.spf = spfStatus(seen.domain.Status.SPF, seen)
+	d.notes = slices.Concat(d.notes, desired.SPFRisk(d.spf), reportsRefused(seen))
 	if size := secretSize(seen); size > warnSize {
 		note(v1alpha1.ConditionSigningSecretLarge, v1alpha1.ReasonNearSizeLimit,
 			"Secret "+seen.secretName+" holds more than 700 KiB; beyond 900 KiB no key is added")

@@ -35,6 +35,7 @@ var (
 	placeLeft       = event{corev1.EventTypeNormal, "FormerPlaceLeft", "Move"}
 	placeCleaned    = event{corev1.EventTypeNormal, "FormerPlaceCleaned", "Move"}
 	placeTrouble    = event{corev1.EventTypeWarning, "FormerPlaceUnusable", "Move"}
+	includeChanged  = event{corev1.EventTypeWarning, "IncludeChanged", "Verify"}
 	retained        = event{corev1.EventTypeNormal, "RecordsRetained", "Delete"}
 	removed         = event{corev1.EventTypeNormal, "RecordsRemoved", "Delete"}
 	providerGone    = event{corev1.EventTypeWarning, "ProviderGone", "Delete"}

@@ -53,6 +53,7 @@ func (r *Reconciler) finalize(ctx context.Context, seen observation) (ctrl.Resul
 	r.Queue.Forget(owner(seen.domain))
 	r.forgetLeft(seen.domain, nil, nil)
 	r.Prober.Forget(watcher(seen.domain))
+	r.ThirdParty.Forget(watcher(seen.domain))
 	return ctrl.Result{}, object.PatchFinalizer(ctx, r.Client, seen.domain, controllerutil.RemoveFinalizer)
 }
 

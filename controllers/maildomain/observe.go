@@ -31,6 +31,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/keysecret"
 	"github.com/maildomain-operator/maildomain-operator/internal/readiness"
 	"github.com/maildomain-operator/maildomain-operator/internal/rotation"
+	"github.com/maildomain-operator/maildomain-operator/internal/thirdparty"
 )
 
 // freshness is how old the last evidence before a key signs may be.
@@ -74,7 +75,11 @@ type observation struct {
 	tookOver   bool      // the marker says so
 	lookAgain  time.Time // when a held record is decided again
 	verdicts   map[dnscheck.Target]dnscheck.Verdict
-	looks      map[dnsrecord.Name]dnscheck.Verdict // of all that is published, keys too; zero before the first look
+
+	subject thirdparty.Subject                  // what the records depend on
+	found   thirdparty.Findings                 // what others say there
+	asked   bool                                // that is known
+	looks   map[dnsrecord.Name]dnscheck.Verdict // of all that is published, keys too; zero before the first look
 }
 
 // observe does all reading. An error means that something could not be read.
@@ -322,6 +327,7 @@ func (r *Reconciler) observeRecords(_ context.Context, seen *observation, now ti
 		}
 	}
 	seen.records = records
+	r.observeOthersRecords(seen)
 	if !seen.hasPlace {
 		return nil
 	}

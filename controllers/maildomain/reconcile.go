@@ -44,6 +44,8 @@ type Reconciler struct {
 	Claims *claim.Book
 	Queue  evidence.Queue
 	Prober evidence.Prober
+	// ThirdParty tells what the records of others mean to ours.
+	ThirdParty evidence.ThirdParty
 	// ServerTime tells of the API server's clock.
 	ServerTime *servertime.Watch
 	Settings   Settings

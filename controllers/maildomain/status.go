@@ -83,6 +83,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	after.Keys = keyStatuses(seen, last.Keys)
 	after.Records = recordStatuses(seen.keys, d.records)
 	after.Rotation = d.rotationStatus(seen, now)
+	after.SPF = d.spf
 	after.DMARC = dmarcStatus(last.DMARC, seen.domain.Spec.DMARC, after.Records)
 
 	settled := readiness.True(last.Conditions, v1alpha1.ConditionReady) && last.ObservedGeneration == seen.domain.Generation
@@ -127,6 +128,9 @@ func (r *Reconciler) sayChanges(ctx context.Context, seen observation, d decisio
 		r.say(domain, placeCleaned, "our records are gone from %s", changeover.Describe(p))
 	}
 	r.sayTransitions(seen, after) // the causes first, for whoever reads down
+	for _, line := range desired.DearerIncludes(last.SPF, after.SPF) {
+		r.say(domain, includeChanged, "%s", line)
+	}
 	if d.cannotUndo != "" && undoHandled(last) != undoHandled(after) {
 		r.say(domain, rotationStays, "annotation %s is not followed: %s", v1alpha1.AnnotationRotateUndo, d.cannotUndo)
 	}

@@ -132,15 +132,6 @@ func TestNoFieldIsSilentlyIgnored(t *testing.T) {
 	if got := len(Unsupported(spec)); got != 4 {
 		t.Errorf("%d fields are named: %v", got, Unsupported(spec))
 	}
-	reports := func(to v1alpha1.ReportAddress) v1alpha1.MailDomainSpec {
-		return v1alpha1.MailDomainSpec{Domain: "mail.example.org", DMARC: &v1alpha1.DMARC{AggregateReportsTo: []v1alpha1.ReportAddress{to}}}
-	}
-	if got := Unsupported(reports("mailto:x@reports.example.net")); len(got) != 1 || !strings.HasPrefix(got[0], "spec.dmarc.aggregateReportsTo") {
-		t.Errorf("a destination that has to permit reports: %v", got)
-	}
-	if got := Unsupported(reports("mailto:x@example.org")); got != nil {
-		t.Errorf("the domain's own organisation: %v", got)
-	}
 	if got := Unsupported(v1alpha1.MailDomainSpec{DKIM: &v1alpha1.DKIM{}}); got != nil {
 		t.Errorf("%v is named though nothing is set", got)
 	}

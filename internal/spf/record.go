@@ -26,6 +26,8 @@ const (
 	MaxRecord = 8192
 	// MaxLookups is how many terms may ask the DNS in the whole tree of a record (RFC 7208 §4.6.4).
 	MaxLookups = 10
+	// MaxVoidLookups is how many of its questions may have no answer (RFC 7208 §4.6.4).
+	MaxVoidLookups = 2
 )
 
 const version = "v=spf1"

@@ -119,7 +119,7 @@ func startWorld(t *testing.T, key string, zones ...string) *nameserver.Running {
 func settingsFor(world *nameserver.Running, owner, operatorNamespace string) controllers.Settings {
 	now := &timeline{}
 	return controllers.Settings{
-		OwnerID: owner, ClusterProviders: true, Clock: now, Retry: time.Second, Hearing: 20 * time.Second,
+		OwnerID: owner, ClusterProviders: true, Clock: now, Retry: time.Second, Hearing: 20 * time.Second, ThirdPartyInterval: 2 * time.Second,
 		Keys:      dkimkey.Settings{MinimumWait: time.Second, RevocationGrace: time.Second},
 		Providers: dnsprovider.Settings{OperatorNamespace: operatorNamespace, WireTime: clock.RealClock{}.Now},
 		Probing: dnscheck.Options{

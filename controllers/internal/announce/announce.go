@@ -36,6 +36,7 @@ func Conditions(ctx context.Context, recorder events.EventRecorder, o runtime.Ob
 	for _, kind := range []string{
 		v1alpha1.ConditionStalled, v1alpha1.ConditionMailHeld, v1alpha1.ConditionWeakKey,
 		v1alpha1.ConditionSigningSecretLarge, v1alpha1.ConditionLargeAnswers, v1alpha1.ConditionUnsupportedFields,
+		v1alpha1.ConditionSPFAtRisk, v1alpha1.ConditionReportsUnauthorized,
 	} {
 		if c := changed(before, after, kind); c != nil && c.Status == metav1.ConditionTrue {
 			say(corev1.EventTypeWarning, c)

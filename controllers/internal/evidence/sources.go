@@ -9,6 +9,7 @@ import (
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsprovider"
+	"github.com/maildomain-operator/maildomain-operator/internal/thirdparty"
 )
 
 // Queue publishes records and tells what the provider said; see dnsprovider.Queue.
@@ -26,4 +27,11 @@ type Prober interface {
 	Forget(owner string)
 	Verdict(target dnscheck.Target) (dnscheck.Verdict, bool)
 	Sweep(target dnscheck.Target)
+}
+
+// ThirdParty tells what the records of others mean to ours; see thirdparty.Watch.
+type ThirdParty interface {
+	Watch(owner string, s thirdparty.Subject, known bool)
+	Forget(owner string)
+	Findings(owner string, s thirdparty.Subject) (thirdparty.Findings, bool)
 }

@@ -49,15 +49,19 @@ func (n *News) Spread(ctx context.Context, queue <-chan dnsprovider.Owner, probe
 			return nil
 		case about = <-queue:
 		case watcher := <-prober:
-			part := strings.SplitN(watcher, "/", 3)
-			if len(part) != 3 {
-				continue
-			}
-			about = dnsprovider.Owner{Kind: part[0], Namespace: part[1], Name: part[2]}
+			n.TellWatcher(ctx, watcher)
+			continue
 		case key := <-accounts:
 			about = dnsprovider.Owner{Kind: key.Kind, Namespace: key.Namespace, Name: key.Name}
 		}
 		n.Tell(ctx, about)
+	}
+}
+
+// TellWatcher passes on what concerns a watcher of the prober, which is called kind/namespace/name.
+func (n *News) TellWatcher(ctx context.Context, watcher string) {
+	if part := strings.SplitN(watcher, "/", 3); len(part) == 3 {
+		n.Tell(ctx, dnsprovider.Owner{Kind: part[0], Namespace: part[1], Name: part[2]})
 	}
 }
 
