@@ -68,6 +68,9 @@ var (
 		ofDomain("rotation_last_success_timestamp_seconds", "When a new key last began to sign in place of another one.", lastRotation),
 		ofDomain("rotation_stuck_since_timestamp_seconds", "Since when a rotation that is due, or the key for the next one, has not come further; only while it is stuck.", rotationStuckSince),
 		ofDomain("removal_held", "1 if the domain's records are to go together with so many others that a person has to agree first, 0 if not.", removalHeld),
+		ofDomain("spf_lookups_left", "DNS lookups that are left of 10 for the SPF record with all that it includes; below 0 receivers answer permerror. Only once somebody has looked.", spfLookupsLeft),
+		ofDomain("spf_void_lookups_left", "DNS lookups without an answer that are left of 2 for the SPF record with all that it includes; below 0 receivers answer permerror. Only once somebody has looked.", spfVoidLookupsLeft),
+		ofDomain("spf_permerror", "1 if receivers give the SPF record up: beyond a limit, or for a record that it includes, 0 if not. Only once somebody has looked.", spfPermError),
 		ofDomain("mail_held", "1 if signers hold the mail of the domain (451) because no usable key is left, 0 if not.", mailHeld),
 	}
 )

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -207,6 +208,43 @@ func TestARotationIsStuckWhenItIsDueOrAKeyOfItsDomainIsStuck(t *testing.T) {
 		}
 		if err := testutil.CollectAndCompare(collector(t, objects...), strings.NewReader(want), "maildomain_rotation_stuck_since_timestamp_seconds"); err != nil {
 			t.Errorf("a rotation %s: %v", name, err)
+		}
+	}
+}
+
+func TestHowMuchIsLeftOfAnSPFRecord(t *testing.T) {
+	left := func(lookups, voids int32, permError string) func(*v1alpha1.MailDomain) {
+		return func(d *v1alpha1.MailDomain) {
+			d.Status.SPF = &v1alpha1.SPFStatus{LookupsLeft: &lookups, VoidLookups: voids, PermError: permError}
+		}
+	}
+	for title, c := range map[string]struct {
+		domain func(*v1alpha1.MailDomain)
+		want   map[string]int
+	}{
+		"nobody has looked":          {func(d *v1alpha1.MailDomain) { d.Status.SPF = &v1alpha1.SPFStatus{AnswerOctets: 90} }, nil},
+		"plenty":                     {left(6, 1, ""), map[string]int{"spf_lookups_left": 6, "spf_void_lookups_left": 1, "spf_permerror": 0}},
+		"too many lookups":           {left(-1, 0, ""), map[string]int{"spf_lookups_left": -1, "spf_void_lookups_left": 2, "spf_permerror": 1}},
+		"too many without answer":    {left(5, 3, ""), map[string]int{"spf_lookups_left": 5, "spf_void_lookups_left": -1, "spf_permerror": 1}},
+		"broken by whoever is there": {left(9, 1, "gone.test has no SPF record"), map[string]int{"spf_lookups_left": 9, "spf_void_lookups_left": 1, "spf_permerror": 1}},
+	} {
+		registry := prometheus.NewPedanticRegistry()
+		registry.MustRegister(collector(t, mailDomain(c.domain)))
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got map[string]int
+		for _, f := range families {
+			if name, ok := strings.CutPrefix(f.GetName(), "maildomain_spf_"); ok {
+				if got == nil {
+					got = map[string]int{}
+				}
+				got["spf_"+name] = int(f.GetMetric()[0].GetGauge().GetValue())
+			}
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s: %s", title, diff)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
+	"github.com/maildomain-operator/maildomain-operator/internal/spf"
 )
 
 // domain is a MailDomain with the keys of its domain in its namespace.
@@ -76,6 +77,26 @@ func removalHeld(d domain, _ time.Time) (float64, bool) {
 	return truth(slices.ContainsFunc(d.Status.Conditions, func(c metav1.Condition) bool {
 		return c.Status == metav1.ConditionFalse && c.Reason == v1alpha1.ReasonRemovalHeld
 	})), true
+}
+
+func spfLookupsLeft(d domain, _ time.Time) (float64, bool) {
+	if d.Status.SPF == nil || d.Status.SPF.LookupsLeft == nil {
+		return 0, false
+	}
+	return float64(*d.Status.SPF.LookupsLeft), true
+}
+
+func spfVoidLookupsLeft(d domain, now time.Time) (float64, bool) {
+	if _, seen := spfLookupsLeft(d, now); !seen {
+		return 0, false
+	}
+	return spf.MaxVoidLookups - float64(d.Status.SPF.VoidLookups), true
+}
+
+func spfPermError(d domain, now time.Time) (float64, bool) {
+	left, seen := spfLookupsLeft(d, now)
+	void, _ := spfVoidLookupsLeft(d, now)
+	return truth(seen && (left < 0 || void < 0 || d.Status.SPF.PermError != "")), seen
 }
 
 func mailHeld(d domain, _ time.Time) (float64, bool) {
