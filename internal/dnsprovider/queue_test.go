@@ -421,6 +421,29 @@ func TestAnotherInstallationsDomainIsAConflict(t *testing.T) {
 	})
 }
 
+// The objects of a domain do not all hear at once that a person had it taken over.
+func TestARivalThatIsNoneAnyMoreIsTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		zone := newFakeZone()
+		them := start(t, zone, "them")
+		them.queue.Submit(submission("a", txt("_dmarc.example.org", "theirs")))
+		them.wait()
+		us := start(t, zone, "us")
+		key, domain := submission("key", txt("m1._domainkey.example.org", "p=1")), submission("domain", txt("_dmarc.example.org", "ours"))
+		us.queue.Submit(key)
+		us.wait()
+		if us.result(key.Owner).Rival == "" {
+			t.Fatal("no rival")
+		}
+		domain.TakeOver = "them"
+		us.queue.Submit(domain)
+		us.wait()
+		if r := us.result(key.Owner); r.Rival != "" || !slices.Equal(us.states(key.Owner), []dnsplan.OutcomeState{dnsplan.InPlace}) {
+			t.Errorf("still told of %q: %v", r.Rival, us.states(key.Owner))
+		}
+	})
+}
+
 func TestASecondCopyOfUsIsStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		zone := newFakeZone()

@@ -220,7 +220,7 @@ func (q *Queue) store(ctx context.Context, w *worker, r *round) map[ProviderKey]
 		q.answer(e, j.result)
 	}
 	if ctx.Err() == nil {
-		q.tellDomains(w, r)
+		q.tellDomains(w, r, now)
 	}
 	return stale
 }
@@ -304,15 +304,22 @@ func (q *Queue) backoff(j *job, attempts int) (time.Duration, bool) {
 
 // tellDomains remembers the markers, and tells the other objects of a domain of
 // a new generation: whoever remembers an old one would take it for a stranger's
-// after a restart. Call with the lock.
-func (q *Queue) tellDomains(w *worker, r *round) {
+// after a restart. Who was told of a rival that is none any more is answered anew:
+// the objects of a domain do not learn at the same moment that it was taken over. Call with the lock.
+func (q *Queue) tellDomains(w *worker, r *round, now time.Time) {
 	for name, d := range r.domains {
 		if !d.judged || d.standing.Conflict != "" {
 			continue
 		}
 		w.domains[name] = memory{generation: d.standing.Marker.Generation, digests: d.standing.Marker.Digests}
 		for _, e := range w.entries {
-			if e.sub.Domain != name || !e.answered || e.result.MarkerGeneration >= d.standing.Marker.Generation {
+			if e.sub.Domain != name || !e.answered {
+				continue
+			}
+			if e.result.Rival != "" && !e.running {
+				e.hurry(now)
+			}
+			if e.result.MarkerGeneration >= d.standing.Marker.Generation {
 				continue
 			}
 			told := e.result

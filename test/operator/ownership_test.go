@@ -90,6 +90,13 @@ func TestTwoInstallationsWantOneDomain(t *testing.T) {
 		t.Errorf("the marker names %s", got)
 	}
 	other.await(second, "a note of the take-over", func() bool { return second.Status.LastHandledTakeOver == b.settings.OwnerID })
+	other.await(second, "a key that signs and spares that are ready", func() bool { // not those that met the first one's records
+		phases := map[v1alpha1.KeyPhase]int{}
+		for _, k := range second.Status.Keys {
+			phases[k.Phase]++
+		}
+		return phases[v1alpha1.PhaseSigning] == 1 && phases[v1alpha1.PhaseStandby] > 0 && phases[v1alpha1.PhasePending]+phases[v1alpha1.PhasePublishing] == 0
+	})
 	b.loses(first, b.world.Zone("example.org").Dump(), "another installation")
 	other.awaitReady(second)
 }
