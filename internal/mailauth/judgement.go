@@ -65,6 +65,7 @@ type examined struct {
 	claim
 	place int // of its field
 	err   error
+	keys  []string // records at its selector
 }
 
 // NewJudgement begins a message.
@@ -75,12 +76,14 @@ func NewJudgement(e Envelope) *Judgement {
 // Header takes the next field, from top to bottom: the name, and all that
 // follows the colon, folded with CRLF or LF.
 func (j *Judgement) Header(name string, value []byte) {
-	j.size += len(name) + len(value) + fieldCost
-	if j.size > maxKept {
-		j.tooLarge = true
+	lower := strings.ToLower(strings.TrimRight(name, " \t"))
+	cost := len(name) + len(value) + fieldCost
+	j.tooLarge = j.tooLarge || j.size+cost > maxKept
+	// Who the author is stays known of a message that is padded, or its padding would be a way past DMARC. Two are too many already.
+	if j.tooLarge && (lower != "from" || len(j.places[lower]) > 1) {
 		return
 	}
-	lower := strings.ToLower(strings.TrimRight(name, " \t"))
+	j.size += cost
 	j.places[lower] = append(j.places[lower], len(j.fields))
 	text := strings.ReplaceAll(string(value), "\r\n", "\n")
 	j.fields = append(j.fields, rawField{name, strings.ReplaceAll(text, "\n", "\r\n")})
@@ -119,26 +122,47 @@ func (j *Judgement) endHeader() {
 func (j *Judgement) Verdict(ctx context.Context, resolver Resolver, now time.Time) Verdict {
 	j.endHeader()
 	j.bodies.end()
-	dns := &budget{Resolver: resolver}
-	dns.left.Store(maxLookups)
-
 	v := Verdict{Unread: j.unread, DKIM: make([]Signature, len(j.claims))}
-	// Both wait for the DNS, so they wait at the same time.
-	fault := make(chan any, 1)
-	go func() {
-		defer func() { fault <- recover() }()
-		v.SPF = judgeSPF(ctx, dns, j.envelope)
-	}()
-	j.judgeDKIM(ctx, dns, now, v.DKIM)
-	if fault := <-fault; fault != nil {
-		panic(fault) // here, where the caller can catch it
+	authors := authorsOf(resolver, j.from())
+	// All wait for the DNS at the same time, and none uses up the questions of another. Otherwise who forges a message would
+	// have us wait for servers of his, or ask without end, until nothing is left for the policy of whom he claims to be.
+	tasks := []func(){func() { v.SPF = judgeSPF(ctx, newBudget(resolver), j.envelope) }}
+	for i := range j.claims {
+		tasks = append(tasks, func() { j.claims[i].askKey(ctx, resolver, now) })
 	}
-	v.DMARC = judgeDMARC(ctx, dns, j.from(), v)
+	for i := range authors.all {
+		tasks = append(tasks, func() { authors.all[i].ask(ctx) })
+	}
+	together(tasks)
+	for i := range j.claims {
+		v.DKIM[i] = j.judge(&j.claims[i])
+	}
+	v.DMARC = authors.judge(ctx, v)
 	return v
 }
 
+// together does several things at once and ends when all have. A panic of one becomes one here, where the caller can catch it.
+func together(tasks []func()) {
+	faults := make(chan any, len(tasks))
+	for _, task := range tasks {
+		go func() {
+			defer func() { faults <- recover() }()
+			task()
+		}()
+	}
+	var first any
+	for range tasks {
+		if fault := <-faults; first == nil {
+			first = fault
+		}
+	}
+	if first != nil {
+		panic(first)
+	}
+}
+
 // Size is about how many octets are kept of the message.
-func (j *Judgement) Size() int { return min(j.size, maxKept) }
+func (j *Judgement) Size() int { return j.size }
 
 // from are the values of the From fields.
 func (j *Judgement) from() []string {

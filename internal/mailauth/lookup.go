@@ -10,9 +10,15 @@ import (
 	"sync/atomic"
 )
 
-// maxLookups bounds the questions that one message may have us ask. An honest message needs a dozen; SPF's own bounds
-// (RFC 7208 §4.6.4) allow two hundred.
-const maxLookups = 100
+// How many questions one message may have us ask: an honest one needs a dozen.
+const (
+	// maxLookups bounds those of SPF, whose own bounds (RFC 7208 §4.6.4) allow two hundred.
+	maxLookups = 100
+	// maxKeyLookups and maxPolicyLookups need no counting: a key for each signature; for each author a walk and whether it
+	// exists, and a walk for each domain that signed or sent.
+	maxKeyLookups    = maxSignatures
+	maxPolicyLookups = maxAuthors*(maxWalk+1) + (maxSignatures+1)*maxWalk
+)
 
 var errBudget = errors.New("the message asks for too many DNS lookups")
 
@@ -21,6 +27,12 @@ type budget struct {
 	Resolver
 
 	left atomic.Int32
+}
+
+func newBudget(r Resolver) *budget {
+	b := &budget{Resolver: r}
+	b.left.Store(maxLookups)
+	return b
 }
 
 func (b *budget) spend() error {

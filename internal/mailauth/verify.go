@@ -20,37 +20,49 @@ import (
 // maxKeys is how many key records at one name are tried. There should be one, and a verifier may try each (RFC 6376 §6.1.2).
 const maxKeys = 4
 
-// judgeDKIM judges each signature into its place of out.
-func (j *Judgement) judgeDKIM(ctx context.Context, dns Resolver, now time.Time, out []Signature) {
-	for i := range j.claims {
-		s := &j.claims[i]
-		err := s.err
-		if err == nil {
-			err = s.checkTime(now)
-		}
-		if err == nil {
-			err = j.verify(ctx, dns, s)
-		}
-		out[i] = s.verdict
-		out[i].Result = Pass
-		if f := (flaw{}); errors.As(err, &f) {
-			out[i].Result, out[i].Reason = f.result, f.reason
-		}
+// askKey asks for the key of a signature that may yet be good.
+func (s *examined) askKey(ctx context.Context, dns Resolver, now time.Time) {
+	if s.err == nil {
+		s.err = s.checkTime(now)
 	}
-}
-
-// verify asks for the key and tries every record that stands there: the best result counts.
-func (j *Judgement) verify(ctx context.Context, dns Resolver, s *examined) error {
-	name := s.verdict.Selector + "._domainkey." + s.verdict.Domain.String()
+	if s.err != nil {
+		return
+	}
+	name := s.keyName()
 	values, err := dns.LookupTXT(ctx, name)
 	switch {
 	case notFound(err):
-		return flaw{PermError, "there is no key at " + name}
+		s.err = flaw{PermError, "there is no key at " + name}
 	case err != nil:
-		return flaw{TempError, fmt.Sprintf("the key at %s cannot be asked for now: %s", name, problem(err))}
+		s.err = flaw{TempError, fmt.Sprintf("the key at %s cannot be asked for now: %s", name, problem(err))}
+	default:
+		s.keys = values[:min(len(values), maxKeys)]
 	}
+}
+
+func (s *examined) keyName() string {
+	return s.verdict.Selector + "._domainkey." + s.verdict.Domain.String()
+}
+
+// judge judges a signature whose key was asked for.
+func (j *Judgement) judge(s *examined) Signature {
+	err := s.err
+	if err == nil {
+		err = j.tryKeys(s)
+	}
+	out := s.verdict
+	out.Result = Pass
+	if f := (flaw{}); errors.As(err, &f) {
+		out.Result, out.Reason = f.result, f.reason
+	}
+	return out
+}
+
+// tryKeys tries every record that stands at the selector: the best result counts.
+func (j *Judgement) tryKeys(s *examined) error {
+	name := s.keyName()
 	var worst error
-	for _, value := range values[:min(len(values), maxKeys)] {
+	for _, value := range s.keys {
 		err := j.tryKey(s, name, value)
 		if err == nil {
 			return nil

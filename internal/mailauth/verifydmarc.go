@@ -6,33 +6,38 @@ package mailauth
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/maildomain-operator/maildomain-operator/internal/dmarc"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
 )
 
-// judgeDMARC holds the verdicts of DKIM and SPF against what the author's domain publishes (RFC 9989).
-//
-// A message that names several authors' domains is judged for each, and the worst counts: a reader may be shown any of them.
-func judgeDMARC(ctx context.Context, dns Resolver, from []string, v Verdict) Author {
-	domains, fault := authorsOf(from)
-	if fault != "" {
-		return Author{Result: PermError, Reason: fault}
-	}
-	w := &treeWalker{dns: dns, seen: map[dnsrecord.Name]dmarcAnswer{}}
-	var worst Author
-	for i, domain := range domains {
-		a := w.judge(ctx, domain, v)
-		if i == 0 || badness(a) > badness(worst) {
-			worst = a
-		}
-	}
-	return worst
+// authors are the domains in From, and what is known of them.
+type authors struct {
+	fault string // why they are not known
+	all   []author
 }
 
-// authorsOf is the domains in From, or what is wrong with it.
-func authorsOf(from []string) ([]dnsrecord.Name, string) {
+// author is one of them, and what the DNS says of it whoever signed or sent the message.
+type author struct {
+	verdict Author // without a Result where that depends on who signed or sent
+	record  dmarc.Record
+	walker  *treeWalker
+}
+
+// authorsOf reads the From fields.
+func authorsOf(dns Resolver, from []string) authors {
+	domains, fault := readAuthors(from)
+	a := authors{fault: fault}
+	for _, domain := range domains {
+		a.all = append(a.all, author{verdict: Author{Domain: domain}, walker: &treeWalker{dns: dns, seen: map[dnsrecord.Name]dmarcAnswer{}}})
+	}
+	return a
+}
+
+// readAuthors is the domains in From, or what is wrong with it.
+func readAuthors(from []string) ([]dnsrecord.Name, string) {
 	switch {
 	case len(from) == 0:
 		return nil, "there is no From field"
@@ -49,31 +54,50 @@ func authorsOf(from []string) ([]dnsrecord.Name, string) {
 	return domains, ""
 }
 
+// judge holds the verdicts of DKIM and SPF against what the authors' domains publish (RFC 9989).
+//
+// A message that names several authors' domains is judged for each, and the worst counts: a reader may be shown any of them.
+func (as authors) judge(ctx context.Context, v Verdict) Author {
+	if as.fault != "" {
+		return Author{Result: PermError, Reason: as.fault}
+	}
+	walker := as.all[0].walker // It has the answers of all, so that nothing is asked twice from here on.
+	for _, a := range as.all[1:] {
+		maps.Copy(walker.seen, a.walker.seen)
+	}
+	var worst Author
+	for i, a := range as.all {
+		if a.verdict.Result == "" {
+			a.verdict.Result, a.verdict.Reason = walker.align(ctx, a.verdict.Domain, a.record, v)
+		}
+		if i == 0 || badness(a.verdict) > badness(worst) {
+			worst = a.verdict
+		}
+	}
+	return worst
+}
+
 // badness orders verdicts on authors; of failures, the one that asks for more is worse.
 func badness(a Author) int {
 	return 4*slices.Index([]Result{Pass, None, TempError, PermError, Fail}, a.Result) +
 		slices.Index([]dmarc.Policy{dmarc.None, dmarc.Quarantine, dmarc.Reject}, a.Policy)
 }
 
-// judge judges one author's domain.
-func (w *treeWalker) judge(ctx context.Context, author dnsrecord.Name, v Verdict) Author {
-	a := Author{Domain: author}
-	policy, err := w.policy(ctx, author)
+// ask asks for all that the DNS says of an author's domain itself.
+func (a *author) ask(ctx context.Context) {
+	v := &a.verdict
+	policy, err := a.walker.policy(ctx, v.Domain)
 	switch {
 	case err != nil && policy.domain != "":
-		a.Result, a.Reason, a.Record = PermError, err.Error(), policy.domain
-		return a
+		v.Result, v.Reason, v.Record = PermError, err.Error(), policy.domain
 	case err != nil:
-		a.Result, a.Reason = TempError, err.Error()
-		return a
+		v.Result, v.Reason = TempError, err.Error()
 	case policy.domain == "":
-		a.Result, a.Reason = None, author.String()+" has no DMARC record"
-		return a
+		v.Result, v.Reason = None, v.Domain.String()+" has no DMARC record"
+	default:
+		v.Record, v.Policy, a.record = policy.domain, a.walker.asked(ctx, v.Domain, policy), policy.record
+		_, _ = a.walker.organisation(ctx, v.Domain) // It is remembered: alignment will need it.
 	}
-	a.Record = policy.domain
-	a.Policy = w.asked(ctx, author, policy)
-	a.Result, a.Reason = w.align(ctx, author, policy.record, v)
-	return a
 }
 
 // asked is what the record asks for: for its own domain p=, below it sp=, and np= for names that do not exist
