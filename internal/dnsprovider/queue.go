@@ -167,12 +167,13 @@ func (q *Queue) Submit(s Submission) {
 }
 
 // Recheck reads the owner's records again and repairs them, although nothing else
-// is wanted. What was answered before is no answer any more. A retry that waits already is not hurried.
+// is wanted. What was answered of the records is no answer any more; what kept them all from being asked for is said until it
+// is known to be over. A retry that waits already is not hurried.
 func (q *Queue) Recheck(o Owner) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if e, ok := q.entries[o]; ok && !e.dirty {
-		e.answered = false
+		e.result.Fingerprint, e.result.Outcomes = "", nil
 		e.hurry(q.opts.Now())
 		q.dispatch(e)
 	}
