@@ -165,6 +165,12 @@ type Verdict struct {
 	Notes []string
 }
 
+// Public tells whether the servers that answer as wanted were found from the root on, none by somebody's word.
+func (v Verdict) Public() bool {
+	named := func(s ServerAnswer) bool { return s.Name == "" }
+	return v.State == Verified && len(v.Servers) > 0 && !slices.ContainsFunc(v.Servers, named)
+}
+
 // Options configure a Prober.
 type Options struct {
 	// Now is required.

@@ -94,7 +94,7 @@ func (p *Prober) Watch(owner string, policy Policy, targets []Target) {
 	before := p.owners[owner]
 	var after []*entry
 	for _, t := range targets {
-		e := p.entry(t, now)
+		e := p.entry(t, policy, now)
 		if !slices.Contains(after, e) {
 			after = append(after, e)
 		}
@@ -118,15 +118,15 @@ func (p *Prober) Watch(owner string, policy Policy, targets []Target) {
 // Forget ends everything that an owner watches.
 func (p *Prober) Forget(owner string) { p.Watch(owner, Policy{}, nil) }
 
-// entry finds or makes the entry for a target.
-func (p *Prober) entry(t Target, now time.Time) *entry {
+// entry finds or makes the entry for a target of this policy.
+func (p *Prober) entry(t Target, policy Policy, now time.Time) *entry {
 	if e := p.find(t); e != nil {
 		return e
 	}
 	e := &entry{target: t, owners: map[string]Policy{}, memory: newMemory(now, p.options.MinimumWait), due: now}
-	// What stood here until now is what caches hold.
+	// What stood here until now is what caches hold; not what servers said that somebody else has named.
 	for _, old := range p.targets[t.Name] {
-		if old.target.Type == t.Type && old.target.Kind == t.Kind {
+		if old.target.Type == t.Type && old.target.Kind == t.Kind && old.policy.equal(policy) {
 			e.memory.highest = higher(e.memory.highest, old.memory.former(t.Name))
 		}
 	}

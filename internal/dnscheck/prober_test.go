@@ -560,6 +560,46 @@ func TestTheFormerValueIsWaitedOut(t *testing.T) {
 	}
 }
 
+// What somebody else's own server shows under our name is in nobody's cache, and says nothing of the public DNS.
+func TestTheServersThatSomebodyNamesAreNotThePublicDNS(t *testing.T) {
+	b := newBench(t, []nameserver.Site{
+		{Zone: "example.org", Addrs: []string{"127.0.0.3", "127.0.0.4"}},
+		{Zone: "squat.example", Addrs: []string{"127.0.0.9"}, Undelegated: true},
+	})
+	squat := Policy{Nameservers: []netip.AddrPort{b.world.Server("127.0.0.9").AddrPort()}}
+	b.world.Server("127.0.0.9").SetFaults(nameserver.Faults{Lie: func(q, a *dns.Msg) *dns.Msg {
+		soa, _ := dns.NewRR(`example.org. 60 IN SOA ns.squat.example. hostmaster.squat.example. 1 60 60 60 60`)
+		txt, _ := dns.NewRR(string(target.Name) + `. 86400 IN TXT "v=DKIM1; p=theirs"`)
+		a.Authoritative, a.Answer, a.Ns = true, nil, nil
+		switch asked := q.Question[0]; {
+		case asked.Name == string(target.Name)+"." && asked.Qtype == dns.TypeTXT:
+			a.Rcode, a.Answer = dns.RcodeSuccess, []dns.RR{txt}
+		case asked.Name == "example.org." && asked.Qtype == dns.TypeSOA:
+			a.Rcode, a.Answer = dns.RcodeSuccess, []dns.RR{soa}
+		default:
+			a.Rcode, a.Ns = dns.RcodeNameError, []dns.RR{soa}
+		}
+		return a
+	}})
+	theirs := target
+	theirs.Value = "v=DKIM1; p=theirs"
+	b.Watch("squatter", squat, []Target{theirs})
+	b.Sweep(theirs)
+	b.round()
+	if v, _ := b.Verdict(theirs); v.State != Verified || v.Public() {
+		t.Errorf("public %v: %+v", v.Public(), v)
+	}
+	b.add(ours)
+	v := b.sweep()
+	b.expect(v, Verified, "")
+	if !v.Public() || v.Wait >= 24*time.Hour {
+		t.Errorf("public %v, waits for %s, %s", v.Public(), v.Wait, v.WaitReason)
+	}
+	if (Verdict{State: Verified}).Public() || (Verdict{State: Lacking, Servers: v.Servers}).Public() {
+		t.Error("nobody has shown it")
+	}
+}
+
 func TestGivenNameServersReplaceDiscovery(t *testing.T) {
 	b := newBench(t, []nameserver.Site{
 		{Zone: "example.org", Addrs: []string{"127.0.0.3"}},
