@@ -13,6 +13,7 @@ import (
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 	"github.com/maildomain-operator/maildomain-operator/controllers/internal/keymaker"
+	"github.com/maildomain-operator/maildomain-operator/internal/claim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dkim"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnscheck"
 	"github.com/maildomain-operator/maildomain-operator/internal/keysecret"
@@ -50,7 +51,18 @@ func (r *Reconciler) act(ctx context.Context, seen observation, d *decision) err
 	if d.watch {
 		r.Prober.Watch(watcher(seen.key), seen.place.Policy, []dnscheck.Target{seen.target()})
 	}
+	if seen.proves() {
+		name, asks := seen.claim()
+		_, err := r.Claims.Take(ctx, name, asks, claim.Verified)
+		return err
+	}
 	return nil
+}
+
+// proves tells whether the world sees a key here that only who may write to the domain's zone can have put there: one that
+// was made by us. One that a person brought may be a key that others have published; so may a policy of a few words.
+func (o observation) proves() bool {
+	return o.hasPlace && !adopted(o.key) && !o.pair.IsZero() && o.want.Value == o.pair.Record().String() && o.verdict.Public()
 }
 
 // makePair stores the key pair once it is made. The Secret is created, never updated: of two that try, one wins, and the

@@ -188,19 +188,28 @@ func (r *Reconciler) observePlace(ctx context.Context, seen *observation) error 
 // claimed makes sure that nobody else publishes for the domain. A key of a MailDomain stands under that one's claim; a
 // key that stands alone claims the name of its record, where the domain is not another namespace's.
 func (r *Reconciler) claimed(ctx context.Context, seen *observation, at dnsrecord.Name) (*readiness.Finding, error) {
-	name, asks := seen.record, holderOf(seen.key)
-	if seen.holder != nil {
-		name, asks = seen.domain, claim.Holder{
-			Kind: v1alpha1.KindMailDomain, Namespace: seen.holder.Namespace, Name: seen.holder.Name, UID: string(seen.holder.UID),
+	standing := place.Standing(seen.key.Spec.ProviderRef)
+	if seen.holder == nil {
+		if by, bars, err := r.Claims.Bars(ctx, seen.domain, seen.key.Namespace, standing); err != nil || bars {
+			return elsewhere(seen.domain, by), err
 		}
-	} else if by, held, err := r.Claims.HeldBy(ctx, seen.domain); err != nil || held && by.Namespace != seen.key.Namespace {
-		return elsewhere(seen.domain, by), err
 	}
-	by, err := r.Claims.Take(ctx, name, asks)
+	name, asks := seen.claim()
+	by, err := r.Claims.Take(ctx, name, asks, standing)
 	if err != nil || by != asks {
 		return elsewhere(name, by), err
 	}
 	return r.claimTarget(ctx, seen, at)
+}
+
+// claim is the name under whose claim the key stands, and who asks for it.
+func (o observation) claim() (dnsrecord.Name, claim.Holder) {
+	if o.holder == nil {
+		return o.record, holderOf(o.key)
+	}
+	return o.domain, claim.Holder{
+		Kind: v1alpha1.KindMailDomain, Namespace: o.holder.Namespace, Name: o.holder.Name, UID: string(o.holder.UID),
+	}
 }
 
 // elsewhere tells of the holder only what another tenant may know.

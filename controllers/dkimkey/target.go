@@ -59,13 +59,14 @@ func (r *Reconciler) claimTarget(ctx context.Context, seen *observation, at dnsr
 	if at == seen.record || string(at) != seen.key.Status.TargetName {
 		return nil, nil //nolint:nilnil // no finding is a good answer
 	}
+	standing := place.Standing(seen.key.Spec.ProviderRef)
 	for domain := at.Parent(); len(domain.Labels()) > 1; domain = domain.Parent() {
-		if by, held, err := r.Claims.HeldBy(ctx, domain); err != nil || held && by.Namespace != seen.key.Namespace {
+		if by, bars, err := r.Claims.Bars(ctx, domain, seen.key.Namespace, standing); err != nil || bars {
 			return elsewhere(domain, by), err
 		}
 	}
 	asks := holderOf(seen.key)
-	if by, err := r.Claims.Take(ctx, at, asks); err != nil || by != asks {
+	if by, err := r.Claims.Take(ctx, at, asks, standing); err != nil || by != asks {
 		return elsewhere(at, by), err
 	}
 	return nil, nil //nolint:nilnil // as above

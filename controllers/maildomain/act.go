@@ -62,6 +62,10 @@ func (r *Reconciler) act(ctx context.Context, seen observation, d *decision) err
 	if d.recheck {
 		r.Queue.Recheck(owner(seen.domain))
 	}
+	if !seen.claimed { // it may have been, until somebody with a better right came
+		r.Queue.Forget(owner(seen.domain))
+		r.Prober.Forget(watcher(seen.domain))
+	}
 	if seen.hasPlace {
 		r.Prober.Watch(watcher(seen.domain), seen.place.Policy, d.watch)
 		r.ThirdParty.Watch(watcher(seen.domain), seen.subject, seen.foundBefore())

@@ -122,7 +122,7 @@ func (r *Reconciler) observePlace(ctx context.Context, seen *observation, _ time
 		seen.claimed = held && by == mine // what was live before stays live
 		return err
 	}
-	by, err := r.Claims.Take(ctx, seen.name, mine)
+	by, err := r.Claims.Take(ctx, seen.name, mine, place.Standing(seen.domain.Spec.ProviderRef))
 	if err != nil {
 		return err
 	}

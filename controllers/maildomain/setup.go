@@ -5,6 +5,7 @@ package maildomain
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,12 +37,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, news *index.News) error 
 	return r.kind().WatchProviders(b, r.Places.ClusterScope).Complete(r)
 }
 
-// rivals are the other MailDomains of the same domain: when one is deleted, another may claim it.
+// rivals are the other MailDomains of the same domain: when one is deleted, another may claim it, and one that has a better
+// right takes it from another.
 func (r *Reconciler) rivals(ctx context.Context, o client.Object) []reconcile.Request {
-	if o.GetDeletionTimestamp().IsZero() {
-		return nil
-	}
-	return r.mailDomains(ctx, "", o.(*v1alpha1.MailDomain).Spec.Domain)
+	self := index.Request(o)
+	return slices.DeleteFunc(r.mailDomains(ctx, "", o.(*v1alpha1.MailDomain).Spec.Domain), func(other reconcile.Request) bool { return other == self })
 }
 
 func (r *Reconciler) domainOfKey(ctx context.Context, o client.Object) []reconcile.Request {

@@ -39,9 +39,14 @@ func book(alive map[Holder]bool, failing *error) (*Book, *Book, *fake.Clientset)
 
 func take(t *testing.T, b *Book, h, want Holder) {
 	t.Helper()
-	got, err := b.Take(t.Context(), domain, h)
+	takeAs(t, b, h, Asserted, want)
+}
+
+func takeAs(t *testing.T, b *Book, h Holder, standing Standing, want Holder) {
+	t.Helper()
+	got, err := b.Take(t.Context(), domain, h, standing)
 	if err != nil || got != want {
-		t.Fatalf("%s asks: held by %+v (%v), want %+v", h.Namespace, got, err, want)
+		t.Fatalf("%s asks (%q): held by %+v (%v), want %+v", h.Namespace, standing, got, err, want)
 	}
 }
 
@@ -63,7 +68,7 @@ func TestAnUnknownHolderKeepsItsClaim(t *testing.T) {
 	failing := errors.New("the API server does not answer")
 	a, b, _ := book(nil, &failing)
 	take(t, a, first, first)
-	if got, err := b.Take(t.Context(), domain, second); !errors.Is(err, failing) {
+	if got, err := b.Take(t.Context(), domain, second, Asserted); !errors.Is(err, failing) {
 		t.Fatalf("took %+v (%v) though nobody knows whether the holder lives", got, err)
 	}
 }
@@ -75,7 +80,7 @@ func TestOfTwoThatFindTheHolderGoneOneWins(t *testing.T) {
 	client.PrependReactor("update", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, errors.New("conflict: the object has been modified")
 	})
-	if got, err := b.Take(t.Context(), domain, third); err == nil {
+	if got, err := b.Take(t.Context(), domain, third, Asserted); err == nil {
 		t.Fatalf("held by %+v though the update lost", got)
 	}
 }
@@ -127,5 +132,62 @@ func TestASteadyHolderReadsNothing(t *testing.T) {
 	take(t, a, first, first)
 	if got := client.Actions(); len(got) != 0 {
 		t.Errorf("a holder that is remembered caused %v", got)
+	}
+}
+
+// The table of the package's comment, and that nothing goes to and fro.
+func TestWhoHasNothingToShowMakesWayForWhoHas(t *testing.T) {
+	for name, c := range map[string]struct {
+		holds, asks Standing
+		passes      bool
+	}{
+		"two words, the first stays":           {Asserted, Asserted, false},
+		"a grant takes it from a word":         {Asserted, Granted, true},
+		"a grant does not from a key":          {Verified, Granted, false},
+		"nor from a grant":                     {Granted, Granted, false},
+		"a word gets nothing from a grant":     {Granted, Asserted, false},
+		"nor from a key":                       {Verified, Asserted, false},
+		"a key that is seen gets it back, too": {Asserted, Verified, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b, _ := book(map[Holder]bool{first: true, second: true}, nil)
+			takeAs(t, a, first, c.holds, first)
+			want := first
+			if c.passes {
+				want = second
+			}
+			if _, bars, err := b.Bars(t.Context(), domain, second.Namespace, c.asks); bars == c.passes || err != nil {
+				t.Errorf("bars %v (%v)", bars, err)
+			}
+			takeAs(t, a, second, c.asks, want) // in the process that remembers
+			takeAs(t, b, second, c.asks, want)
+			takeAs(t, a, first, c.holds, want)
+			takeAs(t, b, first, c.holds, want)
+			if c.passes || c.holds.firm() {
+				takeAs(t, b, first, Granted, want) // of two that are firm, the first
+			}
+		})
+	}
+}
+
+func TestAStandingIsNotedOnceAndStays(t *testing.T) {
+	a, b, client := book(map[Holder]bool{first: true, second: true}, nil)
+	take(t, a, first, first)
+	takeAs(t, a, first, Verified, first)
+	client.ClearActions()
+	takeAs(t, a, first, Verified, first)
+	take(t, a, first, first)
+	if got := client.Actions(); len(got) != 0 {
+		t.Errorf("what was noted caused %v", got)
+	}
+	take(t, b, first, first) // after a restart, and before its key is seen again
+	takeAs(t, b, second, Granted, first)
+}
+
+func TestNobodyIsBarredByTheirOwnNamespace(t *testing.T) {
+	a, _, _ := book(map[Holder]bool{first: true}, nil)
+	takeAs(t, a, first, Granted, first)
+	if _, bars, err := a.Bars(t.Context(), domain, first.Namespace, Asserted); bars || err != nil {
+		t.Errorf("bars %v (%v)", bars, err)
 	}
 }

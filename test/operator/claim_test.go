@@ -4,6 +4,7 @@
 package operator_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -71,20 +72,7 @@ func TestADomainThatIsNotGrantedIsNotPublished(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "example.org", "sub.example.net", "notexample.net")
 	label := "test/" + b.namespace
-	b.create(&corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: "shared", Namespace: b.settings.Providers.OperatorNamespace},
-		StringData: map[string]string{"tsig": tsigSecret},
-	})
-	own := b.provider("own") // for its spec
-	shared := &v1alpha1.ClusterDNSProvider{
-		ObjectMeta: metav1.ObjectMeta{Name: "shared-" + b.namespace},
-		Spec: v1alpha1.ClusterDNSProviderSpec{DNSProviderSpec: *own.Spec.DeepCopy(), Grants: []v1alpha1.Grant{{
-			NamespaceSelector: v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{label: "yes"}},
-			Domains:           []v1alpha1.GrantedDomain{"example.org", "*.example.net"},
-		}}},
-	}
-	shared.Spec.RFC2136.TSIG.SecretRef.Name = "shared"
-	b.create(shared)
+	shared := b.clusterProvider(label, "example.org", "*.example.net")
 	use := func(d *v1alpha1.MailDomain) {
 		d.Spec.ProviderRef = v1alpha1.ProviderRef{Kind: v1alpha1.ProviderKindClusterDNSProvider, Name: shared.Name}
 	}
@@ -128,5 +116,71 @@ func TestADomainThatIsNotGrantedIsNotPublished(t *testing.T) {
 	})
 	for _, d := range []*v1alpha1.MailDomain{granted, below, other} {
 		b.awaitReady(d)
+	}
+}
+
+// clusterProvider makes a ClusterDNSProvider for the test's primary, with a grant for namespaces that have a label.
+func (b *bench) clusterProvider(label string, domains ...v1alpha1.GrantedDomain) *v1alpha1.ClusterDNSProvider {
+	b.Helper()
+	b.create(&corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "shared", Namespace: b.settings.Providers.OperatorNamespace},
+		StringData: map[string]string{"tsig": tsigSecret},
+	})
+	shared := &v1alpha1.ClusterDNSProvider{
+		ObjectMeta: metav1.ObjectMeta{Name: "shared-" + b.namespace},
+		Spec: v1alpha1.ClusterDNSProviderSpec{DNSProviderSpec: *b.provider("own").Spec.DeepCopy(), Grants: []v1alpha1.Grant{{
+			NamespaceSelector: v1alpha1.LabelSelector{MatchLabels: map[string]v1alpha1.LabelValue{label: "yes"}}, Domains: domains,
+		}}},
+	}
+	shared.Spec.RFC2136.TSIG.SecretRef.Name = "shared"
+	b.create(shared)
+	return shared
+}
+
+// Anybody may say that a domain is theirs, and show it to themselves. Who was granted it takes it from one whose keys the
+// world never saw, and from nobody else.
+func TestASquatterMakesWayForWhoIsGrantedTheDomain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "example.org", "example.net")
+	elsewhere := makeNamespace(t, b.Client)
+	b.others = []string{elsewhere}
+	b.restart(nothing)
+	tenant := b.inNamespace(elsewhere)
+	own := startWorld(t, "op", "example.org") // that nobody delegates to
+	at := fmt.Sprintf("127.0.0.3:%d", own.Port())
+	tenant.provider("squat", func(p *v1alpha1.DNSProvider) {
+		p.Spec.RFC2136.Server, p.Spec.Verification = at, &v1alpha1.Verification{Nameservers: []v1alpha1.Nameserver{at}}
+	})
+	squatter := tenant.domain("example.org", func(d *v1alpha1.MailDomain) { d.Spec.ProviderRef.Name = "squat" })
+	tenant.provider("dns")
+	honest := tenant.domain("example.net")
+	b.settled(squatter) // it sees what it shows to itself
+	b.settled(honest)
+	before := b.live(honest)
+
+	shared := b.clusterProvider("test/"+b.namespace, "example.org", "example.net")
+	edit(b, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: b.namespace}}, func(ns *corev1.Namespace) {
+		ns.Labels = map[string]string{"test/" + b.namespace: "yes"}
+	})
+	use := func(d *v1alpha1.MailDomain) {
+		d.Spec.ProviderRef = v1alpha1.ProviderRef{Kind: v1alpha1.ProviderKindClusterDNSProvider, Name: shared.Name}
+	}
+	granted, late := b.domain("example.org", use), b.domain("example.net", use)
+	b.settled(granted)
+	b.awaitCondition(squatter, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonDomainClaimed)
+	b.says(squatter, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonDomainClaimed, "in another namespace")
+	b.awaitCondition(late, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonDomainClaimed)
+	b.stillLive(honest, before)
+
+	after, squats := b.live(granted), own.Zone("example.org").Dump()
+	edit(b, squatter, func(d *v1alpha1.MailDomain) { d.Spec.SPF.Mechanisms = []v1alpha1.Mechanism{"a"} })
+	b.restart(nothing) // whoever comes first now
+	b.awaitReady(granted)
+	b.rounds()
+	b.awaitCondition(squatter, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonDomainClaimed)
+	b.once(squatter, v1alpha1.ReasonDomainClaimed)
+	b.stillLive(granted, after)
+	if now := own.Zone("example.org").Dump(); now != squats {
+		t.Errorf("the squatter has gone on, from\n%s\nto\n%s", squats, now)
 	}
 }

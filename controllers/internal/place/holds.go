@@ -49,3 +49,12 @@ func Holds(live client.Reader) func(context.Context, claim.Holder, dnsrecord.Nam
 		return err == nil && string(uid) == by.UID && slices.Contains(asks, name), err
 	}
 }
+
+// Standing is what an object that found its place has to show for its claims: at a ClusterDNSProvider there is none without
+// a grant.
+func Standing(ref v1alpha1.ProviderRef) claim.Standing {
+	if ref.WithDefaults().Kind == v1alpha1.ProviderKindClusterDNSProvider {
+		return claim.Granted
+	}
+	return claim.Asserted
+}
