@@ -68,7 +68,7 @@ func openLibdns(ctx context.Context, spec v1alpha1.DNSProviderSpec, opts OpenOpt
 	}
 	d := &generic{
 		name: name, module: m, secrets: secrets, zones: map[dnsrecord.Name]*genericZone{},
-		open: func() (libdnsClient, error) { return m.make(settings) },
+		open: func() (libdnsClient, error) { return m.make(settings, opts) },
 	}
 	if _, err := d.open(); err != nil {
 		return nil, d.fail(Invalid, err, "its settings are refused: %v", err)

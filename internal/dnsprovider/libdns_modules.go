@@ -68,16 +68,26 @@ var modules = map[string]module{
 		faults: "deletes by name and type, ignores the context, has no timeout: nothing is deleted beside others, and a call is given up after 30 s",
 	},
 	"azure": {
-		title: "Azure DNS", version: "v0.5.0",
-		refused: "libdns/azure v0.5.0 sends a text as one string, so that no RSA key fits, and reads a zone with a type that it does not know as empty",
+		title: "Azure DNS", version: "v0.5.0", minimumTTL: 1, make: newAzure,
+		fields: []field{
+			{name: "subscription_id"},
+			{name: "resource_group_name"},
+			{name: "tenant_id", ambient: true},
+			{name: "client_id", ambient: true},
+			{name: "client_secret", secret: true, ambient: true},
+		},
+		tested: "a fake of the API",
+		faults: "a text goes as one string, so that no key fits, a zone with an unknown type reads as empty, a delete takes the whole set: its calls are made by the vendor's SDK, with compare-and-swap",
 	},
 	"googleclouddns": {
-		title: "Google Cloud DNS", version: "v1.2.0",
-		refused: "libdns/googleclouddns v1.2.0 takes its credentials from a file of the operator's pod alone",
+		title: "Google Cloud DNS", version: "v1.2.0", minimumTTL: 1, make: newGoogle,
+		fields: []field{{name: "gcp_project"}, {name: googleKeyField, secret: true, read: readGoogleKey, ambient: true}},
+		tested: "a fake of the API v1",
+		faults: "text is not cut: it goes as zone files have it; credentials are a path: the key of a service account is handed over as a file in memory, and goes to Google alone",
 	},
 	"namecheap": {
 		title: "Namecheap", version: "v1.0.0",
-		refused: "libdns/namecheap v1.0.0 writes the whole zone anew with each change, without the zone's e-mail setting: records of others would be lost",
+		refused: "libdns/namecheap v1.0.0 writes the whole zone anew with each change, which the API takes without any precondition, and leaves the domain's e-mail setting out: what others change meanwhile, and forwarded mail, would be lost",
 	},
 }
 
@@ -88,10 +98,10 @@ var ownTransport = sync.OnceFunc(func() { http.DefaultClient.Transport = http.De
 // linodeClient gives the log of the process (slog and log) back, which the module takes over with its first call.
 type linodeClient struct{ *linode.Provider }
 
-func newLinode(settings map[string]string) (libdnsClient, error) {
+func newLinode(settings map[string]string, opts OpenOptions) (libdnsClient, error) {
 	ownTransport()
 	giveLogBack() // that is to say: it is known from here on
-	client, err := made[linode.Provider](settings)
+	client, err := made[linode.Provider](settings, opts)
 	if err != nil {
 		return nil, err
 	}

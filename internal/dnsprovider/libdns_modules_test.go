@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/libdns/googleclouddns"
 
 	"github.com/maildomain-operator/maildomain-operator/api/v1alpha1"
 )
@@ -35,7 +36,13 @@ func (m module) spec(name string) *v1alpha1.Libdns {
 	return spec
 }
 
-func hunter2(context.Context, v1alpha1.SecretKeyRef) ([]byte, error) { return []byte("hunter2"), nil }
+// hunter2 is the secret of every Secret, in the form that an entry has to have.
+func hunter2(_ context.Context, ref v1alpha1.SecretKeyRef) ([]byte, error) {
+	if ref.Key == googleKeyField {
+		return []byte("{\n\"type\": \"service_account\", \"client_email\": \"a@b.example\", \"private_key\": \"hunter2\"}\n"), nil
+	}
+	return []byte("hunter2"), nil
+}
 
 // A field of a module that nobody has judged may send credentials elsewhere: a new version with one fails here.
 func TestEveryFieldOfEveryModuleIsJudged(t *testing.T) {
@@ -54,7 +61,7 @@ func TestEveryFieldOfEveryModuleIsJudged(t *testing.T) {
 					t.Errorf("%s is withheld without a reason", field)
 				}
 			}
-			client, err := m.make(map[string]string{})
+			client, err := m.make(map[string]string{}, OpenOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -123,6 +130,69 @@ func TestModulesOpenWithTheirFieldsAndNoOthers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Who names nobody is the operator's own pod: a ClusterDNSProvider may be, a tenant may not, and half a name is none.
+func TestTheIdentityOfThePodIsForClusterProvidersAloneWithModulesToo(t *testing.T) {
+	for name, m := range modules {
+		if !slices.ContainsFunc(m.fields, func(f field) bool { return f.ambient }) {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			spec := &v1alpha1.Libdns{Name: name, Config: map[string]v1alpha1.LibdnsValue{}}
+			for _, f := range m.fields {
+				if !f.ambient {
+					spec.Config[f.name] = "x"
+				}
+			}
+			open := func(ambient bool) error {
+				_, err := Open(t.Context(), v1alpha1.DNSProviderSpec{Libdns: spec}, OpenOptions{Secrets: hunter2, AmbientIdentity: ambient})
+				return err
+			}
+			if err := open(true); err != nil {
+				t.Errorf("as the operator: %v", err)
+			}
+			if err := open(false); err == nil || !strings.Contains(err.Error(), m.firstSecret()) && !strings.Contains(err.Error(), "tenant_id is missing") {
+				t.Errorf("as a tenant: %v", err)
+			}
+			spec.SecretRef = &v1alpha1.SecretRef{Name: "s"}
+			if name == "azure" {
+				if err := open(true); err == nil || !strings.Contains(err.Error(), "tenant_id is missing") {
+					t.Errorf("half a name: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// A key of Google's may say where it is sent, and other kinds of credentials what is run and read: none of that is taken.
+func TestOnlyTheKeyOfAServiceAccountIsTaken(t *testing.T) {
+	key, err := readGoogleKey([]byte(`{"type":"service_account","private_key":"k","client_email":"e","token_uri":"https://evil.example","universe_domain":"evil.example"}`))
+	if err != nil || strings.Contains(key, "evil") || !strings.Contains(key, googleTokenURI) {
+		t.Errorf("%s %v", key, err)
+	}
+	for _, text := range []string{
+		``, `hunter2`, `{"type":"service_account","private_key":"hunter2"}`,
+		`{"type":"external_account","credential_source":{"executable":{"command":"hunter2"}},"private_key":"k","client_email":"e"}`,
+		`{"type":"authorized_user","refresh_token":"hunter2","private_key":"k","client_email":"e"}`,
+	} {
+		if key, err := readGoogleKey([]byte(text)); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %s %v", text, key, err)
+		}
+	}
+}
+
+// The key is in no directory, and in no file when the call has ended.
+func TestTheKeyIsAFileAsLongAsACallLasts(t *testing.T) {
+	g := &googleClient{Provider: &googleclouddns.Provider{}, key: []byte("hunter2")}
+	read := func() string { data, _ := os.ReadFile(g.ServiceAccountJSON); return string(data) }
+	var during, again string
+	if err := g.with(t.Context(), func(context.Context) error { during, again = read(), read(); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if during != "hunter2" || again != during || read() == during {
+		t.Errorf("during the call %q, %q, and afterwards %q", during, again, read())
 	}
 }
 

@@ -40,7 +40,7 @@ type module struct {
 	tested string
 	// refused says why it is not built in; "" if it is.
 	refused string
-	make    func(settings map[string]string) (libdnsClient, error)
+	make    func(map[string]string, OpenOptions) (libdnsClient, error)
 }
 
 // field is one field of a module, by its name in JSON.
@@ -50,6 +50,11 @@ type field struct {
 	secret, optional bool
 	// endpoint is where the credentials are sent: --provider-endpoint-allow judges it.
 	endpoint bool
+	// read makes of a secret what is taken of it, where that is not one line; its error must not hold the secret.
+	read func([]byte) (string, error)
+	// ambient fields say who the account is. Where all of them are left out, and the provider object may do so, it is the
+	// operator's own pod.
+	ambient bool
 	// among are the only values, if there are any.
 	among []string
 }
@@ -60,7 +65,11 @@ func (m module) settings(ctx context.Context, spec *v1alpha1.Libdns, opts OpenOp
 	if err := m.allowed(spec); err != nil {
 		return nil, nil, err
 	}
+	borrows := opts.AmbientIdentity && m.namesNobody(spec)
 	for _, f := range m.fields {
+		if f.ambient && borrows {
+			continue
+		}
 		value := string(spec.Config[f.name])
 		if f.secret {
 			if value, err = secretSetting(ctx, spec, f, opts); err != nil {
@@ -78,11 +87,28 @@ func (m module) settings(ctx context.Context, spec *v1alpha1.Libdns, opts OpenOp
 	return settings, secrets, nil
 }
 
+// namesNobody tells whether the specification leaves it open who the account is.
+func (m module) namesNobody(spec *v1alpha1.Libdns) bool {
+	return spec.SecretRef == nil && !slices.ContainsFunc(m.fields, func(f field) bool { return f.ambient && spec.Config[f.name] != "" })
+}
+
 func secretSetting(ctx context.Context, spec *v1alpha1.Libdns, f field, opts OpenOptions) (string, error) {
 	if spec.SecretRef == nil {
 		return "", invalidSetting(spec, "secretRef must name a Secret with the entry %s", f.name)
 	}
-	return readToken(ctx, opts.Secrets, v1alpha1.SecretKeyRef{Name: spec.SecretRef.Name, Key: f.name}, f.name)
+	ref := v1alpha1.SecretKeyRef{Name: spec.SecretRef.Name, Key: f.name}
+	if f.read == nil {
+		return readToken(ctx, opts.Secrets, ref, f.name)
+	}
+	data, err := opts.Secrets(ctx, ref)
+	if err != nil {
+		return "", newError(Invalid, err, fmt.Sprintf("entry %s of Secret %s cannot be read: %v", ref.Key, ref.Name, err))
+	}
+	value, err := f.read(data)
+	if err != nil {
+		return "", invalidSetting(spec, "entry %s of Secret %s: %v", ref.Key, ref.Name, err)
+	}
+	return value, nil
 }
 
 // check says what is wrong with the value of a field.
@@ -134,6 +160,9 @@ func (m module) takes() string {
 	if len(config) > 0 {
 		words = "config: " + strings.Join(config, ", ") + "; " + words
 	}
+	if slices.ContainsFunc(m.fields, func(f field) bool { return f.ambient }) {
+		words += " (a ClusterDNSProvider may leave out who it is, and is the operator's pod then)"
+	}
 	return words
 }
 
@@ -158,7 +187,7 @@ func invalidSetting(spec *v1alpha1.Libdns, format string, args ...any) error {
 func made[P any, M interface {
 	*P
 	libdnsClient
-}](settings map[string]string) (libdnsClient, error) {
+}](settings map[string]string, _ OpenOptions) (libdnsClient, error) {
 	m := M(new(P))
 	data, err := json.Marshal(settings)
 	if err != nil {

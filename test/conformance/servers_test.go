@@ -21,7 +21,7 @@ import (
 
 // The real servers have a network of their own, where port 53 is free.
 func TestMain(m *testing.M) {
-	os.Exit(netns.Main(m.Run, bind.Resolver, bind.Addresses()...))
+	os.Exit(netns.Main(func() int { return intercepted(m) }, bind.Resolver, bind.Addresses()...))
 }
 
 var (

@@ -17,12 +17,16 @@ const tableFile = "../../docs/providers/conformance.md"
 
 // columns of the table: those of `make test`, then those of `make test-integration`.
 var columns = []string{
-	"Cloudflare (fake)", "Route 53 (fake)", linodeColumn, "name server of the tests",
+	"Cloudflare (fake)", "Route 53 (fake)", linodeColumn, azureColumn, googleColumn, "name server of the tests",
 	"BIND", "Knot", "PowerDNS, RFC 2136", "PowerDNS, HTTP API",
 }
 
-// linodeColumn is a provider by its unmodified libdns module, which is experimental.
-const linodeColumn = "libdns: linode (fake)"
+// Providers by their libdns modules, which are experimental.
+const (
+	linodeColumn = "libdns: linode (fake)"
+	azureColumn  = "libdns: azure (fake)"
+	googleColumn = "libdns: googleclouddns (fake)"
+)
 
 const preamble = `# What every provider has passed
 
@@ -45,7 +49,7 @@ func table() string {
 		fmt.Fprintf(&b, "| %s |", e.name)
 		for _, column := range columns {
 			verdict := "✓"
-			if column == linodeColumn && e.left() {
+			if strings.HasPrefix(column, "libdns: ") && e.left() {
 				verdict = "left"
 			}
 			fmt.Fprintf(&b, " %s |", verdict)

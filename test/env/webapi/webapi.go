@@ -181,19 +181,22 @@ func serverSide(r *http.Request) *http.Request {
 // Do is RoundTrip, for clients that ask for such a method.
 func (a *API) Do(r *http.Request) (*http.Response, error) { return a.RoundTrip(r) }
 
+// ServeHTTP is the API as a server has it.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	reply, err := a.RoundTrip(r)
+	if err != nil {
+		panic(http.ErrAbortHandler) // ends the connection
+	}
+	defer reply.Body.Close()
+	maps.Copy(w.Header(), reply.Header)
+	w.WriteHeader(reply.StatusCode)
+	if _, err := io.Copy(w, reply.Body); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
 // Listen serves the API on a loopback port until the returned function is called.
 func (a *API) Listen() (url string, stop func()) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		reply, err := a.RoundTrip(r)
-		if err != nil {
-			panic(http.ErrAbortHandler) // ends the connection
-		}
-		defer reply.Body.Close()
-		maps.Copy(w.Header(), reply.Header)
-		w.WriteHeader(reply.StatusCode)
-		if _, err := io.Copy(w, reply.Body); err != nil {
-			panic(http.ErrAbortHandler)
-		}
-	}))
+	server := httptest.NewServer(a)
 	return server.URL, server.Close
 }
