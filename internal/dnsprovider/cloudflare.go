@@ -36,10 +36,6 @@ type cloudflare struct {
 	ids    zoneIDs
 }
 
-func cloudflareCredentials(spec v1alpha1.DNSProviderSpec) []v1alpha1.SecretKeyRef {
-	return []v1alpha1.SecretKeyRef{spec.Cloudflare.APITokenSecretRef}
-}
-
 func openCloudflare(ctx context.Context, spec v1alpha1.DNSProviderSpec, opts OpenOptions) (*Account, error) {
 	token, err := readToken(ctx, opts.Secrets, spec.Cloudflare.APITokenSecretRef, "API token")
 	if err != nil {

@@ -35,20 +35,6 @@ type generic struct {
 	zones map[dnsrecord.Name]*genericZone
 }
 
-func libdnsCredentials(spec v1alpha1.DNSProviderSpec) []v1alpha1.SecretKeyRef {
-	m, ok := modules[spec.Libdns.Name]
-	if !ok || spec.Libdns.SecretRef == nil {
-		return nil
-	}
-	var refs []v1alpha1.SecretKeyRef
-	for _, f := range m.fields {
-		if f.secret {
-			refs = append(refs, v1alpha1.SecretKeyRef{Name: spec.Libdns.SecretRef.Name, Key: f.name})
-		}
-	}
-	return refs
-}
-
 func openLibdns(ctx context.Context, spec v1alpha1.DNSProviderSpec, opts OpenOptions) (*Account, error) {
 	name := spec.Libdns.Name
 	m, ok := modules[name]

@@ -30,10 +30,6 @@ type powerDNS struct {
 	api *jsonAPI
 }
 
-func powerDNSCredentials(spec v1alpha1.DNSProviderSpec) []v1alpha1.SecretKeyRef {
-	return []v1alpha1.SecretKeyRef{spec.PowerDNS.APIKeySecretRef}
-}
-
 func openPowerDNS(ctx context.Context, spec v1alpha1.DNSProviderSpec, opts OpenOptions) (*Account, error) {
 	endpoint, err := url.Parse(spec.PowerDNS.URL)
 	if err != nil || endpoint.Host == "" || endpoint.User != nil {

@@ -36,8 +36,6 @@ type driver struct {
 	about about
 	// chosen reports whether the specification asks for it.
 	chosen func(v1alpha1.DNSProviderSpec) bool
-	// credentials are the Secret entries that open reads.
-	credentials func(v1alpha1.DNSProviderSpec) []v1alpha1.SecretKeyRef
 	// open is nil for a driver that is not built in.
 	open func(context.Context, v1alpha1.DNSProviderSpec, OpenOptions) (*Account, error)
 }
@@ -45,28 +43,24 @@ type driver struct {
 // drivers is the one catalogue of providers.
 var drivers = map[string]driver{
 	"cloudflare": {
-		about:       aboutCloudflare,
-		chosen:      func(s v1alpha1.DNSProviderSpec) bool { return s.Cloudflare != nil },
-		credentials: cloudflareCredentials,
-		open:        openCloudflare,
+		about:  aboutCloudflare,
+		chosen: func(s v1alpha1.DNSProviderSpec) bool { return s.Cloudflare != nil },
+		open:   openCloudflare,
 	},
 	"route53": {
-		about:       aboutRoute53,
-		chosen:      func(s v1alpha1.DNSProviderSpec) bool { return s.Route53 != nil },
-		credentials: route53Credentials,
-		open:        openRoute53,
+		about:  aboutRoute53,
+		chosen: func(s v1alpha1.DNSProviderSpec) bool { return s.Route53 != nil },
+		open:   openRoute53,
 	},
 	"powerdns": {
-		about:       aboutPowerDNS,
-		chosen:      func(s v1alpha1.DNSProviderSpec) bool { return s.PowerDNS != nil },
-		credentials: powerDNSCredentials,
-		open:        openPowerDNS,
+		about:  aboutPowerDNS,
+		chosen: func(s v1alpha1.DNSProviderSpec) bool { return s.PowerDNS != nil },
+		open:   openPowerDNS,
 	},
 	"libdns": {
-		about:       aboutLibdns,
-		chosen:      func(s v1alpha1.DNSProviderSpec) bool { return s.Libdns != nil },
-		credentials: libdnsCredentials,
-		open:        openLibdns,
+		about:  aboutLibdns,
+		chosen: func(s v1alpha1.DNSProviderSpec) bool { return s.Libdns != nil },
+		open:   openLibdns,
 	},
 	"manual": {
 		about:  aboutManual,
@@ -74,10 +68,9 @@ var drivers = map[string]driver{
 		open:   openManual,
 	},
 	"rfc2136": {
-		about:       aboutRFC2136,
-		chosen:      func(s v1alpha1.DNSProviderSpec) bool { return s.RFC2136 != nil },
-		credentials: rfc2136Credentials,
-		open:        openRFC2136,
+		about:  aboutRFC2136,
+		chosen: func(s v1alpha1.DNSProviderSpec) bool { return s.RFC2136 != nil },
+		open:   openRFC2136,
 	},
 }
 
@@ -101,24 +94,6 @@ func Open(ctx context.Context, spec v1alpha1.DNSProviderSpec, opts OpenOptions) 
 		account.limit(limit)
 	}
 	return account, nil
-}
-
-// SecretRefs lists the Secret entries that Open reads for this specification.
-func SecretRefs(spec v1alpha1.DNSProviderSpec) []v1alpha1.SecretKeyRef {
-	_, d, err := chosenDriver(spec)
-	if err != nil || d.credentials == nil {
-		return nil
-	}
-	return d.credentials(spec)
-}
-
-// DriverName names the driver that the specification asks for; "" if it does not ask for exactly one.
-func DriverName(spec v1alpha1.DNSProviderSpec) string {
-	name, _, err := chosenDriver(spec)
-	if err != nil {
-		return ""
-	}
-	return name
 }
 
 func chosenDriver(spec v1alpha1.DNSProviderSpec) (string, driver, error) {

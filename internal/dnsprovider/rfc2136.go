@@ -47,13 +47,6 @@ func (k *tsigKey) String() string { return "TSIG key " + k.name }
 // GoString is String.
 func (k *tsigKey) GoString() string { return k.String() }
 
-func rfc2136Credentials(spec v1alpha1.DNSProviderSpec) []v1alpha1.SecretKeyRef {
-	if spec.RFC2136.TSIG == nil {
-		return nil
-	}
-	return []v1alpha1.SecretKeyRef{spec.RFC2136.TSIG.SecretRef}
-}
-
 func openRFC2136(ctx context.Context, spec v1alpha1.DNSProviderSpec, opts OpenOptions) (*Account, error) {
 	server := hostPort(spec.RFC2136.Server, "53")
 	if opts.EndpointAllowed != nil && !opts.EndpointAllowed(server) {

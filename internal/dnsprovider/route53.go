@@ -43,13 +43,6 @@ type route53 struct {
 	secret string
 }
 
-func route53Credentials(spec v1alpha1.DNSProviderSpec) []v1alpha1.SecretKeyRef {
-	if spec.Route53.SecretAccessKeySecretRef == nil {
-		return nil
-	}
-	return []v1alpha1.SecretKeyRef{*spec.Route53.SecretAccessKeySecretRef}
-}
-
 func openRoute53(ctx context.Context, spec v1alpha1.DNSProviderSpec, opts OpenOptions) (*Account, error) {
 	s := spec.Route53
 	d := &route53{zoneID: s.HostedZoneID}
