@@ -75,16 +75,13 @@ func (r *Reconciler) removeRecord(ctx context.Context, seen observation) (*readi
 	return nil, nil //nolint:nilnil // it is gone
 }
 
-const cannotWithdraw = "the record cannot be withdrawn: "
-
 // withdraw asks the queue to remove the record, exactly ours, and tells whether it is gone.
 func (r *Reconciler) withdraw(seen observation) (bool, string) {
 	if !seen.hasPlace {
-		why := cannotWithdraw + reasons(seen.findings)
-		for _, f := range seen.findings {
-			if f.Reason == v1alpha1.ReasonProviderNotFound && !readiness.Says(seen.key.Status.Conditions, why) {
-				r.say(seen.key, providerGone, "%s; to delete the key and leave its record, annotate it with %s=true", f.Message, v1alpha1.AnnotationAbandonRecords)
-			}
+		why := evidence.CannotRemove(reasons(seen.findings))
+		gone := slices.ContainsFunc(seen.findings, func(f readiness.Finding) bool { return f.Reason == v1alpha1.ReasonProviderNotFound })
+		if gone && !readiness.Says(seen.key.Status.Conditions, why) {
+			r.say(seen.key, providerGone, "%s", why)
 		}
 		return false, why
 	}
@@ -112,7 +109,7 @@ func (r *Reconciler) withdrawn(submission dnsprovider.Submission) (bool, string)
 		return false, "the record is being withdrawn"
 	}
 	if result.Err != nil {
-		return false, cannotWithdraw + result.Err.Error()
+		return false, evidence.CannotRemove(result.Err.Error())
 	}
 	// What stands there and is not ours is none of our business: a conflict ends the withdrawal too.
 	for _, o := range result.Outcomes {

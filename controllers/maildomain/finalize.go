@@ -192,7 +192,7 @@ func (r *Reconciler) withdrawn(submission dnsprovider.Submission) string {
 		return "records are being removed"
 	}
 	if result.Err != nil {
-		return cannotRemove + result.Err.Error()
+		return evidence.CannotRemove(result.Err.Error())
 	}
 	for _, o := range result.Outcomes {
 		// What stands there and is not ours is none of our business: a conflict ends the removal too.
@@ -221,18 +221,16 @@ func removals(domain *v1alpha1.MailDomain, purpose v1alpha1.RecordPurpose) []dns
 	return wishes
 }
 
-const cannotRemove = "records cannot be removed: "
-
-// noWay: a finalizer can always be satisfied, if need be by a person's word.
+// noWay says why there is no place to remove records from: the first finding, for nothing is looked at before the place.
 func (r *Reconciler) noWay(seen observation) string {
-	why := "the provider cannot be used"
-	for _, f := range seen.findings {
-		why = f.Message
-		if f.Reason == v1alpha1.ReasonProviderNotFound && !readiness.Says(seen.domain.Status.Conditions, cannotRemove+why) {
-			r.say(seen.domain, providerGone, "%s; to let the MailDomain go and leave its records, annotate it with %s=true", why, v1alpha1.AnnotationAbandonRecords)
-		}
+	if len(seen.findings) == 0 {
+		return evidence.CannotRemove("the provider cannot be used")
 	}
-	return cannotRemove + why
+	why := evidence.CannotRemove(seen.findings[0].Message)
+	if seen.findings[0].Reason == v1alpha1.ReasonProviderNotFound && !readiness.Says(seen.domain.Status.Conditions, why) {
+		r.say(seen.domain, providerGone, "%s", why)
+	}
+	return why
 }
 
 // leaveSigningSecret removes the domain's data keys, and the Secret itself once no domain is left in it.

@@ -191,6 +191,7 @@ func TestAProviderThatIsGoneHoldsADeletionUpOnlyUntilAPersonSaysSo(t *testing.T)
 	b.delete(d)
 	b.awaitSaid(d, "ProviderGone", "DNSProvider dns does not exist", v1alpha1.AnnotationAbandonRecords+"=true")
 	b.awaitCondition(d, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonDeleting)
+	b.says(d, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonDeleting, "DNSProvider dns does not exist", v1alpha1.AnnotationAbandonRecords+"=true")
 	b.rounds()
 	if n := len(b.said(d, "ProviderGone")); n > 3 { // once, and again for a status that could not be written
 		t.Errorf("it was said %d times", n)

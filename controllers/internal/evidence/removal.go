@@ -36,6 +36,13 @@ func RemovalHeld(ctx context.Context, q Queue, records []v1alpha1.RecordStatus, 
 	return Held(why), nil
 }
 
+// CannotRemove says why records have to stay, and how a person lets their object go all the same: a finalizer can always be
+// satisfied.
+func CannotRemove(why string) string {
+	return "records cannot be removed: " + why + "; if that stays so, the annotation " + v1alpha1.AnnotationAbandonRecords +
+		"=true lets the object go and leaves its records"
+}
+
 // Held is the finding of a removal that waits for a person.
 func Held(why string) *readiness.Finding {
 	return &readiness.Finding{Condition: v1alpha1.ConditionRecordsPublished, Reason: v1alpha1.ReasonRemovalHeld, Message: why, Person: true}
