@@ -168,7 +168,8 @@ type DKIMKeyStatus struct {
 	// +kubebuilder:validation:MaxLength=4096
 	PublishedValue string `json:"publishedValue,omitempty"`
 
-	// Every place that has to hold the record, while its MailDomain moves from one provider or zone to another.
+	// Every place that has to hold the record, while its MailDomain moves from one provider or zone to another; of a key
+	// without a MailDomain the one that its spec names.
 	//
 	// +optional
 	// +listType=atomic

@@ -128,11 +128,11 @@ func (d *decision) publication(seen observation, now time.Time, suspended bool) 
 	again, look := evidence.AskAgain(after, seen.outcome, seen.answeredAt, seen.verdict, now)
 	d.look(look)
 	d.recheck = (d.recheck || again || d.askOnce(seen, now) || evidence.Outdated(before, seen.answeredAt)) && !suspended
-	needed := evidence.NeedsProvider(after, seen.outcome != nil, seen.verdict) || len(seen.others) > 0
+	needed := evidence.NeedsProvider(after, seen.outcome != nil, seen.verdict) || seen.moves()
 	d.submit = persisted && needed && !suspended
 	d.watch = desired.Published(after) || after.State == v1alpha1.RecordDrifted || seen.place.Manual ||
 		after.State == v1alpha1.RecordConflict && seen.place.Policy.Mode != dnscheck.Recursive
-	if seen.failure != nil && (desired.NeedsProvider(after) || len(seen.others) > 0) {
+	if seen.failure != nil && (desired.NeedsProvider(after) || seen.moves()) {
 		d.findings = append(d.findings, *seen.failure)
 	}
 }

@@ -77,7 +77,7 @@ func (r *Reconciler) removeRecord(ctx context.Context, seen observation) (*readi
 
 // withdraw asks the queue to remove the record, exactly ours, and tells whether it is gone.
 func (r *Reconciler) withdraw(seen observation) (bool, string) {
-	if !seen.hasPlace {
+	if !seen.hasPlace || seen.standsIn != nil {
 		why := evidence.CannotRemove(reasons(seen.findings))
 		gone := slices.ContainsFunc(seen.findings, func(f readiness.Finding) bool { return f.Reason == v1alpha1.ReasonProviderNotFound })
 		if gone && !readiness.Says(seen.key.Status.Conditions, why) {

@@ -40,7 +40,8 @@ type observation struct {
 
 	place    place.Place
 	hasPlace bool
-	findings []readiness.Finding // what keeps the key from going on
+	standsIn *v1alpha1.PlaceStatus // place is this one: that which the spec names cannot be used
+	findings []readiness.Finding   // what keeps the key from going on
 
 	secret *corev1.Secret // nil if there is none
 	pair   dkim.KeyPair   // zero if there is none that may be used
@@ -172,9 +173,13 @@ func (r *Reconciler) observePlace(ctx context.Context, seen *observation) error 
 	if err != nil {
 		return err
 	}
-	if finding == nil {
-		finding, err = r.claimed(ctx, seen, found.Name)
+	if finding != nil {
+		seen.findings = append(seen.findings, *finding)
+		if found, err = r.standIn(ctx, seen); err != nil || seen.standsIn == nil {
+			return err
+		}
 	}
+	finding, err = r.claimed(ctx, seen, found.Name)
 	if finding != nil {
 		seen.findings = append(seen.findings, *finding)
 	}

@@ -38,7 +38,24 @@ func (r *Reconciler) observeOthers(ctx context.Context, seen *observation) error
 	return err
 }
 
+// standIn is a former place of a domain that moves, as long as the new one cannot be used. A key that names a provider of
+// its own, or whose record stands in another zone, has none.
+func (r *Reconciler) standIn(ctx context.Context, seen *observation) (place.Place, error) {
+	if seen.holder == nil || len(seen.holder.Status.Places) == 0 ||
+		seen.holder.Status.Places[0].ProviderRef.WithDefaults() != seen.key.Spec.ProviderRef.WithDefaults() {
+		return place.Place{}, nil
+	}
+	at, ok, err := r.Places.StandIn(ctx, seen.key.Namespace, seen.domain, seen.holder.Status.Places)
+	if at.Name = standsAt(seen.key.Status, seen.record); ok && at.Name.In(at.Zone) {
+		seen.standsIn = &at.Status
+	}
+	return at.Place, err
+}
+
 func (o observation) ownPlace() v1alpha1.PlaceStatus {
+	if o.standsIn != nil {
+		return *o.standsIn
+	}
 	return v1alpha1.PlaceStatus{ProviderRef: o.key.Spec.ProviderRef.WithDefaults(), Zone: string(o.place.Zone)}
 }
 
@@ -48,27 +65,35 @@ func (r *Reconciler) lookElsewhere(seen *observation) {
 	var answers []evidence.Elsewhere
 	for i := range seen.others {
 		o := &seen.others[i]
-		if o.Trouble == "" {
-			result, ok := r.Queue.Result(o.Owner(owner(seen.key)))
-			outcome, answered := evidence.Answer(seen.submissionAt(o.Place, o.Owner(owner(seen.key))), result, ok)[dnsplan.Key{Name: seen.place.Name, Type: seen.want.Type}]
-			if answered {
-				o.outcome = &outcome
-			}
-			if ok {
-				o.Trouble, o.answeredAt = messageOf(result.Err), result.Time
-			}
-			if ok && o.Zone == seen.place.Zone { // each zone has a marker of its own
-				seen.generation = max(seen.generation, result.MarkerGeneration)
-			}
+		r.lookAt(seen, o)
+		if !o.Unasked {
+			answers = append(answers, evidence.Elsewhere{Where: changeover.Describe(o.Status), Outcome: o.outcome, Trouble: o.Trouble})
 		}
-		answers = append(answers, evidence.Elsewhere{Where: changeover.Describe(o.Status), Outcome: o.outcome, Trouble: o.Trouble})
 	}
 	switch {
-	case len(seen.others) == 0:
+	case !seen.moves():
 	case !seen.removes() && evidence.Stands(seen.before(), seen.want.Value):
 		seen.outcome = nil
 	default:
 		seen.outcome = evidence.Everywhere(seen.here, answers)
+	}
+}
+
+// lookAt adds what one other place says.
+func (r *Reconciler) lookAt(seen *observation, o *other) {
+	if o.Trouble != "" {
+		return
+	}
+	result, ok := r.Queue.Result(o.Owner(owner(seen.key)))
+	outcome, answered := evidence.Answer(seen.submissionAt(o.Place, o.Owner(owner(seen.key))), result, ok)[dnsplan.Key{Name: seen.place.Name, Type: seen.want.Type}]
+	if answered {
+		o.outcome = &outcome
+	}
+	if ok {
+		o.Trouble, o.answeredAt = messageOf(result.Err), result.Time
+	}
+	if ok && o.Zone == seen.place.Zone { // each zone has a marker of its own
+		seen.generation = max(seen.generation, result.MarkerGeneration)
 	}
 }
 
@@ -79,17 +104,33 @@ func messageOf(err error) string {
 	return ""
 }
 
-// everywhere tells whether every place holds what shall stand there.
-func (o observation) everywhere() bool {
-	return len(o.others) == 0 || !slices.ContainsFunc(o.placeStatuses(), func(p v1alpha1.KeyPlaceStatus) bool {
-		return p.RecordState != v1alpha1.RecordPublished
-	})
+// moves tells whether the record has to stand at another place than the world sees it at.
+func (o observation) moves() bool { return len(o.others) > 0 || o.arrives() }
+
+// arrives tells whether a key that stands alone names a place that is not known to hold its record: it goes there at once,
+// whatever the world sees, so that the record is there before the delegation changes.
+func (o observation) arrives() bool {
+	return o.hasPlace && !o.place.Manual && o.holder == nil && o.lastAt(o.ownPlace()).RecordState != v1alpha1.RecordPublished
 }
 
-// placeStatuses tell of every place while there is more than one.
+// everywhere tells whether every place holds what shall stand there.
+func (o observation) everywhere() bool {
+	for i, p := range o.placeStatuses() { // its own one is the first
+		if len(o.others) > 0 && p.RecordState != v1alpha1.RecordPublished && (i == 0 || !o.others[i-1].Unasked) {
+			return false
+		}
+	}
+	return true
+}
+
+// placeStatuses tell of every place while there is more than one; of a key that stands alone, of its own.
 func (o observation) placeStatuses() []v1alpha1.KeyPlaceStatus {
-	if len(o.others) == 0 {
+	switch {
+	case len(o.others) > 0:
+	case o.holder != nil || o.place.Manual:
 		return nil
+	case !o.hasPlace:
+		return o.key.Status.Places
 	}
 	tell := func(p v1alpha1.PlaceStatus, outcome *dnsplan.Outcome, trouble string) v1alpha1.KeyPlaceStatus {
 		status := v1alpha1.KeyPlaceStatus{ProviderRef: p.ProviderRef, Zone: p.Zone, RecordState: evidence.StateAt(outcome), Message: trouble}
@@ -99,7 +140,7 @@ func (o observation) placeStatuses() []v1alpha1.KeyPlaceStatus {
 		switch was := o.lastAt(p); {
 		case trouble != "":
 			status.RecordState = v1alpha1.RecordPending
-		case outcome == nil && was.RecordState == v1alpha1.RecordConflict:
+		case outcome == nil && (was.RecordState == v1alpha1.RecordConflict || len(o.others) == 0 && was.RecordState != ""):
 			return was // what the provider said holds until it says something else
 		}
 		status.Message = readiness.Cut(status.Message, v1alpha1.MaxMessageLength)

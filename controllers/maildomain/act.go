@@ -146,6 +146,9 @@ func (r *Reconciler) stillThere(ctx context.Context, domain *v1alpha1.MailDomain
 
 func keySpec(seen observation, selector string, algorithm v1alpha1.Algorithm, bits int32) map[string]any {
 	ref := seen.domain.Spec.ProviderRef.WithDefaults()
+	if seen.standsIn != nil { // nothing goes to a place that was never usable
+		ref = seen.domain.Status.Places[0].ProviderRef.WithDefaults()
+	}
 	spec := map[string]any{
 		"domain": seen.name.String(), "selector": selector, "algorithm": string(algorithm),
 		"providerRef": map[string]any{"kind": string(ref.Kind), "name": ref.Name},

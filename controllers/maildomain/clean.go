@@ -30,7 +30,7 @@ type cleaning struct {
 // observeCleaning finds the places that are to be cleaned.
 func (r *Reconciler) observeCleaning(ctx context.Context, seen *observation, now time.Time) error {
 	word := timestamp(seen.domain.Annotations[v1alpha1.AnnotationCleanFormerPlaces])
-	if word.IsZero() || word.After(now) || !seen.hasPlace {
+	if word.IsZero() || word.After(now) || !seen.named() {
 		return nil
 	}
 	for _, p := range seen.domain.Status.Places {

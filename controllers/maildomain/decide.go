@@ -102,7 +102,7 @@ func (d *decision) keys(seen observation, now time.Time, writes bool) {
 			d.revoke = append(d.revoke, key.Name)
 		}
 		// Not before the new place may be used: until then a key goes on where it is.
-		if seen.hasPlace && ours(&key) && key.Spec.ProviderRef.WithDefaults() != seen.domain.Spec.ProviderRef.WithDefaults() {
+		if seen.named() && ours(&key) && key.Spec.ProviderRef.WithDefaults() != seen.domain.Spec.ProviderRef.WithDefaults() {
 			d.adjust = append(d.adjust, key)
 		}
 	}

@@ -164,7 +164,7 @@ func (r *Reconciler) withdraw(seen observation, purpose v1alpha1.RecordPurpose) 
 	if len(wishes) == 0 {
 		return ""
 	}
-	if !seen.hasPlace {
+	if !seen.named() {
 		return r.noWay(seen)
 	}
 	// A former place that cannot be written keeps what it has, and the last event says so.

@@ -45,8 +45,9 @@ type observation struct {
 
 	place    place.Place
 	hasPlace bool
-	claimed  bool     // nobody else in this installation writes for the domain
-	used     []string // selectors of MailDomains of this domain that are gone
+	standsIn *v1alpha1.PlaceStatus // place is this one: that which the spec names cannot be used
+	claimed  bool                  // nobody else in this installation writes for the domain
+	used     []string              // selectors of MailDomains of this domain that are gone
 
 	seed      string // tells this domain's rotations from those of others
 	lifetimes rotation.Lifetimes
@@ -120,6 +121,14 @@ func (r *Reconciler) observePlace(ctx context.Context, seen *observation, _ time
 		seen.findings = append(seen.findings, *finding)
 		by, held, err := r.Claims.HeldBy(ctx, seen.name)
 		seen.claimed = held && by == mine // what was live before stays live
+		if err != nil || !seen.claimed {
+			return err
+		}
+		at, ok, err := r.Places.StandIn(ctx, seen.domain.Namespace, seen.name, seen.domain.Status.Places)
+		if ok {
+			seen.place, seen.hasPlace, seen.standsIn = at.Place, true, &at.Status
+			seen.used = r.Claims.Used(seen.name)
+		}
 		return err
 	}
 	by, err := r.Claims.Take(ctx, seen.name, mine, place.Standing(seen.domain.Spec.ProviderRef))

@@ -41,15 +41,21 @@ func (r *Reconciler) observeOthers(ctx context.Context, seen *observation, _ tim
 	if !seen.hasPlace {
 		return nil
 	}
-	others, err := r.Places.Others(ctx, seen.domain.Namespace, seen.name, seen.namedPlace(), seen.domain.Status.Places)
+	others, err := r.Places.Others(ctx, seen.domain.Namespace, seen.name, seen.ownPlace(), seen.domain.Status.Places)
 	for _, o := range others {
 		seen.others = append(seen.others, other{Other: o})
 	}
 	return err
 }
 
-// namedPlace is the place that the spec names.
-func (o observation) namedPlace() v1alpha1.PlaceStatus {
+// named tells whether the place is the one that the spec names.
+func (o observation) named() bool { return o.hasPlace && o.standsIn == nil }
+
+// ownPlace is the place that the spec names, or the one that stands in for it.
+func (o observation) ownPlace() v1alpha1.PlaceStatus {
+	if o.standsIn != nil {
+		return *o.standsIn
+	}
 	return v1alpha1.PlaceStatus{ProviderRef: o.domain.Spec.ProviderRef.WithDefaults(), Zone: string(o.place.Zone)}
 }
 
@@ -105,6 +111,9 @@ func (o observation) everywhere(record desired.Record) *dnsplan.Outcome {
 	}
 	var answers []evidence.Elsewhere
 	for _, other := range o.others {
+		if other.Unasked {
+			continue
+		}
 		answer := evidence.Elsewhere{Where: changeover.Describe(other.Status), Trouble: other.Trouble}
 		if outcome, ok := other.outcomes[dnsplan.Key{Name: record.Name, Type: record.Type}]; ok {
 			answer.Outcome = &outcome
@@ -139,7 +148,7 @@ func (d *decision) moves(seen observation, now time.Time) (noted bool) {
 		Standing: standing(seen), Delegation: delegation(seen), Missing: missing(seen), ClockInDoubt: seen.lifetimes.ClockInDoubt,
 		Leave: d.saidBy(seen, v1alpha1.AnnotationLeaveFormerPlaces, now), Trouble: map[string]string{},
 	}
-	if seen.hasPlace && seen.place.Zone != "" { // the zone of a domain whose keys alone are ours may be somebody else's
+	if seen.named() && seen.place.Zone != "" { // the zone of a domain whose keys alone are ours may be somebody else's
 		see.Named = &changeover.Place{Provider: seen.domain.Spec.ProviderRef, Zone: string(seen.place.Zone)}
 	}
 	for _, o := range seen.others {
@@ -222,9 +231,9 @@ const mostMissing = 4
 // missing names the records that the place in use does not hold yet, or that another place does not although it could.
 func missing(seen observation) string {
 	switch places := seen.domain.Status.Places; {
-	case !seen.hasPlace:
+	case !seen.named():
 		return "it cannot be used now"
-	case len(places) > 0 && !changeover.Same(places[0], seen.namedPlace()):
+	case len(places) > 0 && !changeover.Same(places[0], seen.ownPlace()):
 		return "nobody has looked yet"
 	}
 	var all []string
@@ -252,7 +261,7 @@ func missingKey(seen observation, k v1alpha1.DKIMKey) []string {
 		return []string{lacked(name, "zone "+k.Status.Zone+" is not moved by this version: copy its record there yourself")}
 	}
 	for _, p := range k.Status.Places {
-		if !changeover.Same(v1alpha1.PlaceStatus{ProviderRef: p.ProviderRef, Zone: p.Zone}, seen.namedPlace()) {
+		if !changeover.Same(v1alpha1.PlaceStatus{ProviderRef: p.ProviderRef, Zone: p.Zone}, seen.ownPlace()) {
 			continue
 		}
 		if p.RecordState == v1alpha1.RecordPublished {

@@ -74,7 +74,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, seen observation, d decisi
 	last := seen.domain.Status
 	after := *last.DeepCopy()
 	after.ObservedGeneration = seen.domain.Generation
-	if seen.hasPlace {
+	if seen.named() {
 		after.Zone = place.Known(seen.place, seen.failure)
 	}
 	after.Places = d.places

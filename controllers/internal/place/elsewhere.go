@@ -19,6 +19,8 @@ type Other struct {
 	Status v1alpha1.PlaceStatus
 	// Trouble says why it cannot be written now; "" if it can.
 	Trouble string
+	// Unasked: the spec names it, it cannot be written, and the world does not know of it. Nothing has to wait for it.
+	Unasked bool
 }
 
 // Others are the places beside its own that have to hold the records of an object, of those that its domain has. An object
@@ -37,9 +39,30 @@ func (f Finder) Others(ctx context.Context, namespace string, domain dnsrecord.N
 		if err != nil {
 			return nil, err
 		}
+		other.Unasked = other.Trouble != "" && p.State == v1alpha1.PlaceInUse && slices.ContainsFunc(places, stillAsked)
 		others = append(others, other)
 	}
 	return others, nil
+}
+
+// stillAsked: parent and zone name the servers of a former place. Whoever is about to sign asks every server that they name,
+// so that none is missed that came to it meanwhile.
+func stillAsked(p v1alpha1.PlaceStatus) bool {
+	return p.State == v1alpha1.PlaceKept && p.DroppedTime == nil && len(p.NameServers) > 0
+}
+
+// StandIn is a place of the domain that can be written, where the one that its spec names cannot: everything goes on there
+// until that can. ok is false if there is none.
+func (f Finder) StandIn(ctx context.Context, namespace string, domain dnsrecord.Name, places []v1alpha1.PlaceStatus) (at Other, ok bool, err error) {
+	for _, p := range places {
+		if p.State == v1alpha1.PlaceLeft {
+			continue
+		}
+		if at, err = f.At(ctx, namespace, domain, p); err != nil || at.Trouble == "" {
+			return at, err == nil, err
+		}
+	}
+	return Other{}, false, nil
 }
 
 // At opens a place that the status names.
