@@ -91,7 +91,7 @@ type Process struct {
 func Start(w World) *Process {
 	accounts := dnsprovider.NewAccounts()
 	for _, p := range w.Providers {
-		accounts.Set(p, &dnsprovider.Account{})
+		accounts.Set(p, &dnsprovider.Account{Fingerprint: fmt.Sprint(p)}) // no two are the same account
 	}
 	var (
 		places = place.Finder{Client: w.Objects, Accounts: accounts, Zones: w.Zones, ClusterScope: true}

@@ -20,22 +20,56 @@ import (
 
 type records map[dnsplan.Key]dnsrecord.Set
 
-// zone is acme.example at its provider, in memory.
-type zone struct {
+// site is a zone at a provider.
+type site struct {
+	provider string
+	apex     dnsrecord.Name
+}
+
+// home is where the domain's records are at first.
+var home = site{"dns", zoneName}
+
+func (s site) String() string { return s.provider + "/" + s.apex.String() }
+
+// server is who answers for the zones of a provider.
+func (s site) server() dnsrecord.Name { return dnsrecord.Name("ns1." + s.provider + ".test") }
+
+// dns is what stands at each site, in memory, and which of them the public DNS leads to.
+type dns struct {
 	*world
-	mu   sync.Mutex
-	sets records
+	mu        sync.Mutex
+	sites     map[site]records
+	delegated site
 }
 
-func (z *zone) values(name dnsrecord.Name) []string {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	return z.sets[dnsplan.Key{Name: name, Type: dnsrecord.TXT}].Values
+func (d *dns) clone(of *world) *dns {
+	after := &dns{world: of, sites: map[site]records{}, delegated: d.delegated}
+	for at, sets := range d.sites {
+		after.sites[at] = maps.Clone(sets)
+	}
+	return after
 }
 
-// driver is how one process reaches the zone.
+// values are those that the world is answered.
+func (d *dns) values(name dnsrecord.Name) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sites[d.delegated][dnsplan.Key{Name: name, Type: dnsrecord.TXT}].Values
+}
+
+// delegate has the parent, and the zone itself, name the servers of another site.
+func (w *world) delegate(to site) {
+	w.dns.mu.Lock()
+	w.dns.delegated = to
+	w.dns.mu.Unlock()
+	w.noteDelegation(to)
+	w.operator.names.lookSoon()
+}
+
+// driver is how one process reaches a site.
 type driver struct {
-	zone     *zone
+	site
+	dns      *dns
 	operator *operator
 }
 
@@ -43,8 +77,12 @@ func (d driver) Zones(context.Context) ([]dnsrecord.Name, error) {
 	return nil, dnsprovider.ErrUnsupported
 }
 func (d driver) Check(context.Context, []dnsrecord.Name) error { return nil }
-func (d driver) Zone(dnsrecord.Name) dnsprovider.Zone          { return d }
 func (d driver) MinimumTTL() uint32                            { return 60 }
+
+func (d driver) Zone(apex dnsrecord.Name) dnsprovider.Zone {
+	d.apex = apex
+	return d
+}
 
 // call takes its time, in which a process may end.
 func (d driver) call(ctx context.Context) error {
@@ -59,11 +97,11 @@ func (d driver) Read(ctx context.Context, questions []dnsprovider.Question) (map
 	if err := d.call(ctx); err != nil {
 		return nil, err
 	}
-	d.zone.mu.Lock()
-	defer d.zone.mu.Unlock()
+	d.dns.mu.Lock()
+	defer d.dns.mu.Unlock()
 	seen := map[dnsprovider.Question]dnsrecord.Set{}
 	for _, q := range questions {
-		set := d.zone.sets[q]
+		set := d.dns.sites[d.site][q]
 		set.Name, set.Type = q.Name, q.Type
 		seen[q] = set
 	}
@@ -83,22 +121,25 @@ func (d driver) Apply(ctx context.Context, changes []dnsplan.Change) []error {
 var errLost = errors.New("the reply is lost")
 
 func (d driver) change(c dnsplan.Change) error {
-	z := d.zone
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	before := z.sets[c.Key()]
+	d.dns.mu.Lock()
+	defer d.dns.mu.Unlock()
+	if d.dns.sites[d.site] == nil {
+		d.dns.sites[d.site] = records{}
+	}
+	sets := d.dns.sites[d.site]
+	before := sets[c.Key()]
 	if !before.SameValues(c.Prerequisite) {
 		return dnsprovider.ErrChanged
 	}
 	after := c.Apply(before)
-	z.sets = maps.Clone(z.sets)
-	z.sets[c.Key()] = after
-	z.noteRecord(c.Name, before.Values, after.Values)
+	sets[c.Key()] = after
+	d.dns.noteRecord(record{d.site, c.Name}, before.Values, after.Values)
+	what := c.Name.String() + " at " + d.String()
 	switch {
-	case z.strike(dnsWrite, c.Name.String()):
+	case d.dns.strike(dnsWrite, what):
 		d.operator.die()
 		return errCrashed
-	case z.strike(lostReply, c.Name.String()):
+	case d.dns.strike(lostReply, what):
 		return errLost
 	}
 	return nil
@@ -159,7 +200,7 @@ func (n *names) look() {
 			v := n.judge(t, before)
 			n.verdicts[t] = v
 			missing = missing || v.State != dnscheck.Verified
-			if before.State != v.State || !slices.Equal(before.Found, v.Found) {
+			if before.State != v.State || before.Zone != v.Zone || !slices.Equal(before.Found, v.Found) || !slices.Equal(before.NameServers, v.NameServers) {
 				about := watcher(owner)
 				n.in(time.Millisecond, func() { n.concerned(about) })
 			}
@@ -172,8 +213,11 @@ func (n *names) look() {
 }
 
 func (n *names) judge(t dnscheck.Target, before dnscheck.Verdict) dnscheck.Verdict {
+	if t.Type == dnsrecord.NS {
+		return n.delegation()
+	}
 	v := dnscheck.Verdict{
-		State: dnscheck.Lacking, Zone: zoneName, SweptAt: now(), LastLacking: now(),
+		State: dnscheck.Lacking, Zone: n.dns.delegated.apex, SweptAt: now(), LastLacking: now(),
 		Wait: minimumWait, WaitReason: "SOA minimum", Found: n.standing(t),
 	}
 	wanted := []string{t.Value}
@@ -194,10 +238,18 @@ func (n *names) judge(t dnscheck.Target, before dnscheck.Verdict) dnscheck.Verdi
 	return v
 }
 
+// delegation is who answers for the domain, as parent and zone say.
+func (n *names) delegation() dnscheck.Verdict {
+	asked := n.dns.delegated
+	return dnscheck.Verdict{
+		State: dnscheck.Verified, Zone: asked.apex, SweptAt: now(), NameServers: []dnsrecord.Name{asked.server()}, NameServerTTL: uint32(nsTTL / time.Second),
+	}
+}
+
 // standing are the values at a name that count for a target.
 func (n *names) standing(t dnscheck.Target) []string {
 	var found []string
-	for _, value := range n.zone.values(t.Name) {
+	for _, value := range n.dns.values(t.Name) {
 		if t.Kind != dnsplan.SPF || strings.HasPrefix(value, "v=spf1") {
 			found = append(found, value)
 		}

@@ -35,6 +35,9 @@ func (w *world) end() string {
 		for _, c := range conditions(d.Status.Conditions) {
 			add("  %s", c)
 		}
+		for _, p := range d.Status.Places {
+			add("  %s/%s %s dropped=%t by %v waiting=%q", p.ProviderRef.Name, p.Zone, p.State, p.DroppedTime != nil, p.NameServers, untimed(p.WaitingFor))
+		}
 		for _, r := range d.Status.Records {
 			add("  record %s %s %s %s", r.Name, r.Purpose, r.State, keys.in(r.Value))
 		}
@@ -54,6 +57,10 @@ func (w *world) end() string {
 		add("  %s %s %s waiting=%q", s.Phase, s.RecordState, keys.in(s.RecordValue), untimed(s.WaitingFor))
 		add("  published=%t verified=%t usable=%t signing=%t retired=%t revoked=%t removed=%t", s.PublishedTime != nil, s.VerifiedTime != nil,
 			s.UsableTime != nil, s.SigningSinceTime != nil, s.RetiredTime != nil, s.RevokedTime != nil, s.RemovedTime != nil)
+		add("  at %s/%s", k.Spec.ProviderRef.Name, s.Zone)
+		for _, p := range s.Places {
+			add("  at %s/%s it is %s: %s", p.ProviderRef.Name, p.Zone, p.RecordState, p.Message)
+		}
 		for _, c := range conditions(s.Conditions) {
 			add("  %s", c)
 		}
@@ -79,24 +86,26 @@ func (w *world) end() string {
 	return strings.Join(append(lines, w.zoneLines(keys)...), "\n")
 }
 
-// zoneLines are the records, and what the marker lists besides or not.
+// zoneLines are the records, and what a marker lists besides or not.
 func (w *world) zoneLines(keys keyNames) []string {
 	var lines []string
-	listed, standing := map[string]bool{}, map[string]bool{}
-	for key, set := range w.zone.sets {
-		for _, value := range set.Values {
-			if marker, err := dnsplan.ParseMarker(value); err == nil {
-				for _, d := range marker.Digests {
-					listed[d] = true
+	for at, sets := range w.dns.sites {
+		listed, standing := map[string]bool{}, map[string]bool{}
+		for key, set := range sets {
+			for _, value := range set.Values {
+				if marker, err := dnsplan.ParseMarker(value); err == nil {
+					for _, d := range marker.Digests {
+						listed[d] = true
+					}
+					continue
 				}
-				continue
+				standing[dnsplan.Digest(key.Name, key.Type, value)] = true
+				lines = append(lines, fmt.Sprintf("zone %s: %s %s %s", at, key.Name, key.Type, keys.in(value)))
 			}
-			standing[dnsplan.Digest(key.Name, key.Type, value)] = true
-			lines = append(lines, fmt.Sprintf("zone %s %s %s", key.Name, key.Type, keys.in(value)))
 		}
-	}
-	if !maps.Equal(listed, standing) {
-		lines = append(lines, fmt.Sprintf("the marker lists %d records, and %d stand", len(listed), len(standing)))
+		if !maps.Equal(listed, standing) {
+			lines = append(lines, fmt.Sprintf("the marker of %s lists %d records, and %d stand", at, len(listed), len(standing)))
+		}
 	}
 	slices.Sort(lines)
 	return lines

@@ -55,7 +55,11 @@ type plan struct {
 	do func()
 }
 
-var provider = dnsprovider.ProviderKey{Kind: v1alpha1.KindDNSProvider, Namespace: namespace, Name: "dns"}
+// providers are those whose accounts are open, whether an object names them or not.
+var providers = []dnsprovider.ProviderKey{
+	{Kind: v1alpha1.KindDNSProvider, Namespace: namespace, Name: "dns"},
+	{Kind: v1alpha1.KindDNSProvider, Namespace: namespace, Name: "new"},
+}
 
 // begin starts a process, which knows nothing but what it reads.
 func (w *world) begin() {
@@ -66,12 +70,16 @@ func (w *world) begin() {
 	}
 	o.names = newNames(o)
 	accounts := dnsprovider.NewAccounts()
-	accounts.Set(provider, &dnsprovider.Account{Driver: driver{w.zone, o}, Fingerprint: "zone", RequestsPerSecond: 1000, Burst: 1000})
+	for _, p := range providers {
+		accounts.Set(p, &dnsprovider.Account{
+			Driver: driver{site{provider: p.Name}, w.dns, o}, Fingerprint: p.Name, RequestsPerSecond: 1000, Burst: 1000,
+		})
+	}
 	o.queue = dnsprovider.NewQueue(dnsprovider.Options{OwnerID: "crash", Accounts: accounts, Now: now, Jitter: func() float64 { return 0.5 }})
 	keys, makeKeys := controllerstest.Maker(o.generate, o.tell)
 	o.process = controllerstest.Start(controllerstest.World{
 		OwnerID: "crash", Objects: w.store.Cached(controllerstest.CacheHolds()), Live: w.store, Leases: w.store.Leases("operator"),
-		Clock: clock.RealClock{}, ServerTime: o.clock, Providers: []dnsprovider.ProviderKey{provider}, Queue: o.queue, Prober: o.names,
+		Clock: clock.RealClock{}, ServerTime: o.clock, Providers: providers, Queue: o.queue, Prober: o.names,
 		Keys:     orders{keys, w},
 		Settings: dkimkey.Settings{MinimumWait: minimumWait, RevocationGrace: grace},
 	})
@@ -121,7 +129,7 @@ func (o *operator) generate(ctx context.Context, a dkim.Algorithm, bits int) (dk
 	if a != dkim.RSA {
 		return dkim.Generate(ctx, a, bits)
 	}
-	return o.rsaKey(), nil
+	return o.rsaKey(bits), nil
 }
 
 // orders are the orders of key pairs: once a pair is stored, there is never another one.

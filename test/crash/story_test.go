@@ -27,10 +27,17 @@ type history struct {
 	lost    []string // Secrets whose private key a person destroyed
 }
 
-// event is a change of a record, of the signing Secret, or of a private key.
+// record is a name at a site.
+type record struct {
+	site
+	name dnsrecord.Name
+}
+
+// event is a change of the delegation, of a record, of the signing Secret, or of a private key.
 type event struct {
 	at            time.Time
-	record        dnsrecord.Name
+	delegated     site
+	record        record
 	before, after []string     // its values
 	signs         bool         // the signing Secret holds these keys from now on:
 	signers       []keydir.Key // …
@@ -42,10 +49,16 @@ func (h *history) clone() history {
 	return history{events: slices.Clone(h.events), revoked: slices.Clone(h.revoked), deleted: h.deleted, lost: slices.Clone(h.lost)}
 }
 
-func (w *world) noteRecord(name dnsrecord.Name, before, after []string) {
+func (w *world) noteRecord(of record, before, after []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.story.events = append(w.story.events, event{at: now(), record: name, before: before, after: after})
+	w.story.events = append(w.story.events, event{at: now(), record: of, before: before, after: after})
+}
+
+func (w *world) noteDelegation(to site) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.story.events = append(w.story.events, event{at: now(), delegated: to})
 }
 
 func (w *world) note(before, after client.Object) {
@@ -91,6 +104,8 @@ func (h *history) judge(tb testing.TB) {
 	left := map[string]time.Time{}
 	for i, e := range h.events {
 		switch {
+		case e.delegated != site{}:
+			h.judgeDelegation(tb, i)
 		case e.signs:
 			h.judgeSigners(tb, i, signers)
 			for _, k := range signers {
@@ -100,7 +115,7 @@ func (h *history) judge(tb testing.TB) {
 		case e.pair != "":
 			h.judgePair(tb, i)
 		default:
-			h.judgeRecord(tb, e, signers, left)
+			h.judgeRecord(tb, i, signers, left)
 		}
 	}
 }
@@ -112,9 +127,11 @@ func (h *history) judgeSigners(tb testing.TB, i int, before []keydir.Key) {
 		if slices.ContainsFunc(before, func(b keydir.Key) bool { return b.Selector == k.Selector }) {
 			continue
 		}
-		value, since := h.standing(recordName(k.Selector), i)
-		if !slices.Equal(value, []string{k.Pair.Record().String()}) || e.at.Before(since.Add(minimumWait)) {
-			tb.Errorf("invariant 1: %s signs at %s, and its record says %q since %s", k.Selector, e.at, value, since)
+		for _, at := range h.asked(i) {
+			value, since := h.standing(record{at, recordName(k.Selector)}, i)
+			if !slices.Equal(value, []string{k.Pair.Record().String()}) || e.at.Before(since.Add(minimumWait)) {
+				tb.Errorf("invariant 1: %s signs at %s, and its record at %s says %q since %s", k.Selector, e.at, at, value, since)
+			}
 		}
 	}
 	rsa := func(k keydir.Key) bool { return k.Pair.Algorithm() == dkim.RSA }
@@ -124,10 +141,47 @@ func (h *history) judgeSigners(tb testing.TB, i int, before []keydir.Key) {
 	}
 }
 
-func (h *history) judgeRecord(tb testing.TB, e event, signers []keydir.Key, left map[string]time.Time) {
+// judgeDelegation: who asks the new servers finds what the former ones answer, of every key.
+func (h *history) judgeDelegation(tb testing.TB, i int) {
 	tb.Helper()
-	selector, ok := strings.CutSuffix(e.record.String(), "._domainkey."+zoneName)
-	if !ok || len(e.before) == 0 || strings.HasSuffix(e.before[0], "p=") || h.deleted {
+	former := h.asked(i)
+	for _, of := range h.records() {
+		if _, isKey := selectorOf(of.name); len(former) == 0 || of.site != former[0] || !isKey {
+			continue
+		}
+		was, _ := h.standing(of, i)
+		is, _ := h.standing(record{h.events[i].delegated, of.name}, i)
+		if !slices.Equal(was, is) {
+			tb.Errorf("invariant 1: %s is %q at %s, and was %q at %s", of.name, is, h.events[i].delegated, was, of.site)
+		}
+	}
+}
+
+// asked are the sites that the world asks before the i-th event: the one that it is led to, and those that caches may know.
+func (h *history) asked(i int) []site {
+	var sites []site
+	until := h.events[i].at // the one before was asked till then
+	for _, e := range slices.Backward(h.events[:i]) {
+		if e.delegated == (site{}) {
+			continue
+		}
+		if len(sites) == 0 || h.events[i].at.Before(until.Add(nsTTL)) {
+			sites = append(sites, e.delegated)
+		}
+		until = e.at
+	}
+	return sites
+}
+
+func selectorOf(name dnsrecord.Name) (string, bool) {
+	return strings.CutSuffix(name.String(), "._domainkey."+zoneName)
+}
+
+func (h *history) judgeRecord(tb testing.TB, i int, signers []keydir.Key, left map[string]time.Time) {
+	tb.Helper()
+	e := h.events[i]
+	selector, ok := selectorOf(e.record.name)
+	if !ok || len(e.before) == 0 || strings.HasSuffix(e.before[0], "p=") || h.deleted || !slices.Contains(h.asked(i), e.record.site) {
 		return
 	}
 	stays := overlap
@@ -137,7 +191,7 @@ func (h *history) judgeRecord(tb testing.TB, e event, signers []keydir.Key, left
 	signed, ever := left[selector], !left[selector].IsZero()
 	signs := slices.ContainsFunc(signers, func(k keydir.Key) bool { return k.Selector == selector })
 	if signs || ever && e.at.Before(signed.Add(stays)) {
-		tb.Errorf("invariant 2: the record of %s changes at %s; it signs (%t) or left at %s", selector, e.at, signs, signed)
+		tb.Errorf("invariant 2: the record of %s at %s changes at %s; it signs (%t) or left at %s", selector, e.record.site, e.at, signs, signed)
 	}
 	if len(e.after) > 0 && !strings.HasSuffix(e.after[0], "p=") {
 		tb.Errorf("invariant 4: %s is given to a second key at %s", selector, e.at)
@@ -157,30 +211,31 @@ func (h *history) judgePair(tb testing.TB, i int) {
 	if e.now != nil {
 		tb.Errorf("invariant 5: the private key in Secret %s is overwritten at %s", e.pair, e.at)
 	}
-	for _, record := range h.records() {
-		if value, _ := h.standing(record, i); slices.Contains(value, pair.Record().String()) {
-			tb.Errorf("invariant 5: the private key in Secret %s is deleted at %s while %s stands", e.pair, e.at, record)
+	for _, of := range h.records() {
+		value, _ := h.standing(of, i)
+		if slices.Contains(value, pair.Record().String()) && slices.Contains(h.asked(i), of.site) {
+			tb.Errorf("invariant 5: the private key in Secret %s is deleted at %s while %s stands at %s", e.pair, e.at, of.name, of.site)
 		}
 	}
 }
 
 // standing is what a record said before the i-th event, and since when.
-func (h *history) standing(name dnsrecord.Name, i int) (values []string, since time.Time) {
+func (h *history) standing(of record, i int) (values []string, since time.Time) {
 	for _, e := range h.events[:i] {
-		if e.record == name {
+		if e.record == of {
 			values, since = e.after, e.at
 		}
 	}
 	return values, since
 }
 
-func (h *history) records() (names []dnsrecord.Name) {
+func (h *history) records() (all []record) {
 	for _, e := range h.events {
-		if e.record != "" && !slices.Contains(names, e.record) {
-			names = append(names, e.record)
+		if e.record.name != "" && !slices.Contains(all, e.record) {
+			all = append(all, e.record)
 		}
 	}
-	return names
+	return all
 }
 
 func recordName(selector string) dnsrecord.Name {

@@ -6,13 +6,10 @@ package crash_test
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -29,17 +26,18 @@ const (
 
 	minimumWait = 15 * time.Minute // before a new key signs
 	grace       = 3 * time.Minute  // signers lag behind
+	nsTTL       = time.Hour        // of a delegation
 	day         = 24 * time.Hour
 	overlap     = 5 * day
 	grave       = 2 * day // the tombstone
 )
 
-// world is one domain with its API server and its zone, inside a bubble of time (testing/synctest). The real reconcilers
+// world is one domain with its API server and its DNS, inside a bubble of time (testing/synctest). The real reconcilers
 // and the real queue run in it, one process of them after the other.
 type world struct {
 	testing.TB
 	store    *objectstore.Store
-	zone     *zone
+	dns      *dns
 	operator *operator
 	lives    int
 
@@ -49,18 +47,18 @@ type world struct {
 	last   string // what was cut after
 	story  history
 
-	keys  []dkim.KeyPair // RSA, made before
-	drawn int            // of them
+	keys  map[int][]dkim.KeyPair // RSA, made before, by their size
+	drawn int                    // of them
 }
 
 // what can be cut.
 type what string
 
 const (
-	apiWrite  what = "write to the API server"    // done, and the process is dead before it hears of it
-	dnsWrite  what = "write to the zone"          // the same
-	lostReply what = "write to the zone, unheard" // the process lives, and does not know what became of its write
-	keyPair   what = "beginning of a key pair"    // the process dies while it is made
+	apiWrite  what = "write to the API server"  // done, and the process is dead before it hears of it
+	dnsWrite  what = "write to a zone"          // the same
+	lostReply what = "write to a zone, unheard" // the process lives, and does not know what became of its write
+	keyPair   what = "beginning of a key pair"  // the process dies while it is made
 )
 
 // cut is where a run is cut: after the n-th of a kind; nowhere if n is 0.
@@ -75,13 +73,13 @@ var errCrashed = errors.New("the process has crashed")
 type moment struct {
 	at    time.Time
 	store *objectstore.Store
-	sets  records
+	dns   *dns
 	drawn int
 	story history
 }
 
 // newWorld goes on from a moment, or begins; call it in a bubble.
-func newWorld(tb testing.TB, from *moment, cut cut, keys []dkim.KeyPair) *world {
+func newWorld(tb testing.TB, from *moment, cut cut, keys map[int][]dkim.KeyPair) *world {
 	tb.Helper()
 	w := &world{TB: tb, cut: cut, counts: map[what]int{}, keys: keys}
 	if from == nil {
@@ -90,18 +88,18 @@ func newWorld(tb testing.TB, from *moment, cut cut, keys []dkim.KeyPair) *world 
 			tb.Fatal(err)
 		}
 		pass(10 * time.Hour) // no cut shall have a name carry another date
-		w.zone = &zone{sets: records{}}
+		w.dns = &dns{world: w, sites: map[site]records{}, delegated: home}
+		w.noteDelegation(home)
 		w.store = objectstore.New(scheme, now)
 		if err := controllerstest.Register(tb.Context(), w.store); err != nil {
 			tb.Fatal(err)
 		}
 	} else {
 		pass(from.at.Sub(now()))
-		w.zone = &zone{sets: maps.Clone(from.sets)}
+		w.dns = from.dns.clone(w)
 		w.store = from.store.Clone(now)
 		w.drawn, w.story = from.drawn, from.story.clone()
 	}
-	w.zone.world = w
 	w.store.Interfere = w.interfere
 	w.store.Changed = w.changed
 	w.begin()
@@ -110,7 +108,7 @@ func newWorld(tb testing.TB, from *moment, cut cut, keys []dkim.KeyPair) *world 
 }
 
 func (w *world) moment() *moment {
-	return &moment{at: now(), store: w.store.Clone(now), sets: maps.Clone(w.zone.sets), drawn: w.drawn, story: w.story.clone()}
+	return &moment{at: now(), store: w.store.Clone(now), dns: w.dns.clone(nil), drawn: w.drawn, story: w.story.clone()}
 }
 
 // interfere lets a process die after its n-th write. Nothing that a dead one does gets through.
@@ -183,63 +181,11 @@ func (w *world) pass(d time.Duration) {
 }
 
 // rsaKey draws one from the pool: an RSA key takes too long to be made here.
-func (w *world) rsaKey() dkim.KeyPair {
+func (w *world) rsaKey(bits int) dkim.KeyPair {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.drawn++
-	return w.keys[w.drawn%len(w.keys)]
-}
-
-// create, edit and delete are what a person does.
-func (w *world) create(o client.Object) {
-	w.Helper()
-	if err := w.store.Create(w.Context(), o); err != nil {
-		w.Fatal(err)
-	}
-}
-
-func (w *world) edit(change func(*v1alpha1.MailDomain)) {
-	w.Helper()
-	d := w.domain()
-	change(d)
-	if err := w.store.Update(w.Context(), d); err != nil {
-		w.Fatal(err)
-	}
-}
-
-func (w *world) delete(o client.Object) {
-	w.Helper()
-	if err := w.store.Delete(w.Context(), o); err != nil {
-		w.Fatal(err)
-	}
-}
-
-// word writes a person's word, with the time that it is now.
-func (w *world) word(annotation string) {
-	w.Helper()
-	w.edit(func(d *v1alpha1.MailDomain) {
-		metav1.SetMetaDataAnnotation(&d.ObjectMeta, annotation, now().UTC().Format(time.RFC3339))
-	})
-}
-
-// domain is the one MailDomain that there is.
-func (w *world) domain() *v1alpha1.MailDomain {
-	w.Helper()
-	var all v1alpha1.MailDomainList
-	if w.list(&all); len(all.Items) != 1 {
-		w.Fatalf("there are %d MailDomains", len(all.Items))
-	}
-	return &all.Items[0]
-}
-
-// inPhase lists the RSA keys that stand in a phase.
-func (w *world) inPhase(phase v1alpha1.KeyPhase) []v1alpha1.DKIMKey {
-	w.Helper()
-	var all v1alpha1.DKIMKeyList
-	w.list(&all)
-	return slices.DeleteFunc(all.Items, func(k v1alpha1.DKIMKey) bool {
-		return k.Spec.Algorithm != v1alpha1.AlgorithmRSA || k.Status.Phase != phase
-	})
+	return w.keys[bits][w.drawn%len(w.keys[bits])]
 }
 
 func (w *world) list(into client.ObjectList) {
