@@ -174,7 +174,7 @@ func (o observation) lastAt(p v1alpha1.PlaceStatus) v1alpha1.KeyPlaceStatus {
 
 // askOnce tells whether a place in conflict is asked once more.
 func (d *decision) askOnce(seen observation, now time.Time) bool {
-	if len(seen.others) == 0 {
+	if !seen.moves() {
 		return false
 	}
 	again, look := evidence.AskOnce(seen.here, seen.answeredAt, now)
