@@ -113,8 +113,8 @@ const (
 	ReasonWildcardAnswers = "WildcardAnswers"
 	// ReasonAliasNotAllowed: a CNAME or DNAME leads to a name that this MailDomain's provider may not write.
 	ReasonAliasNotAllowed = "AliasNotAllowed"
-	// ReasonSPFPermError: receivers give the SPF record up, for one that it includes is missing, doubled, broken or a loop.
-	ReasonSPFPermError = "PermError"
+	// ReasonPermError: receivers give the SPF record up, for one that it includes is missing, doubled, broken or a loop.
+	ReasonPermError = "PermError"
 	// ReasonNearLookupLimit: fewer than two lookups are left; one more include may break the SPF record.
 	ReasonNearLookupLimit = "NearLookupLimit"
 	// ReasonIncludeUnreadable: a name that the SPF record depends on cannot be looked up for an hour.

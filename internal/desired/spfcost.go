@@ -32,7 +32,7 @@ func SPFRisk(s *v1alpha1.SPFStatus) []readiness.Note {
 		}
 	}
 	seen := s.LookupsLeft != nil
-	note(s.PermError != "", v1alpha1.ReasonSPFPermError, "receivers answer permerror and pass nobody: "+s.PermError)
+	note(s.PermError != "", v1alpha1.ReasonPermError, "receivers answer permerror and pass nobody: "+s.PermError)
 	note(seen && *s.LookupsLeft < 0, v1alpha1.ReasonTooManyLookups, fmt.Sprintf(
 		"the SPF record takes %d DNS lookups with all that it includes, and receivers stop at %d with permerror (RFC 7208 section 4.6.4): %s; replace some by ip4 and ip6",
 		s.Lookups, spf.MaxLookups, costs(s.Terms, lookupsOf)))

@@ -51,8 +51,8 @@ func TestAnIncludeThatGrowsIsToldBeforeItBreaksTheRecord(t *testing.T) {
 	b.awaitReady(d) // our record is as it should be
 
 	b.swapTXT("example.net", "_spf.example.net", "v=spf1 mx:example.net ptr include:a.example.net -all", "v=spf1 include:gone.example.net -all")
-	b.awaitCondition(d, v1alpha1.ConditionSPFAtRisk, metav1.ConditionTrue, v1alpha1.ReasonSPFPermError)
-	b.says(d, v1alpha1.ConditionSPFAtRisk, metav1.ConditionTrue, v1alpha1.ReasonSPFPermError, "gone.example.net has no SPF record")
+	b.awaitCondition(d, v1alpha1.ConditionSPFAtRisk, metav1.ConditionTrue, v1alpha1.ReasonPermError)
+	b.says(d, v1alpha1.ConditionSPFAtRisk, metav1.ConditionTrue, v1alpha1.ReasonPermError, "gone.example.net has no SPF record")
 	b.swapTXT("example.net", "_spf.example.net", "v=spf1 include:gone.example.net -all", "v=spf1 ip4:192.0.2.0/24 -all")
 	b.await(d, "no risk", func() bool { return meta.FindStatusCondition(d.Status.Conditions, v1alpha1.ConditionSPFAtRisk) == nil })
 	b.once(d, "IncludeChanged", "costs 8")
