@@ -5,6 +5,7 @@ package dnscheck
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -35,6 +36,7 @@ const (
 // answer is what one server said about one name.
 type answer struct {
 	server Server
+	mx     bool // MX was asked for, not TXT
 	said   said
 	detail string // for saidNothing: the phrase after the server's name
 
@@ -55,12 +57,12 @@ type answer struct {
 // errUnreadable is an answer that no name server would send.
 var errUnreadable = errors.New("sends answers that cannot be read")
 
-// readAnswer judges a reply to a question for a TXT record set.
+// readAnswer judges a reply to a question for a TXT or MX record set.
 //
 // zone is the apex that the server is asked for; a reply that speaks with
 // authority for something above it is not taken.
 func readAnswer(server Server, name, zone dnsrecord.Name, m *dns.Msg) answer {
-	a := answer{server: server}
+	a := answer{server: server, mx: len(m.Question) == 1 && m.Question[0].Qtype == dns.TypeMX}
 	a.size, a.plain = sizes(m)
 	if detail := unusable(m); detail != "" {
 		a.detail = detail
@@ -137,10 +139,12 @@ func (a *answer) readData(name, zone dnsrecord.Name, m *dns.Msg) {
 func (a *answer) readRecord(name dnsrecord.Name, rr dns.RR) {
 	switch rr := rr.(type) {
 	case *dns.TXT:
-		if a.said != saidAlias {
-			a.said = saidValues
-			a.ttl = max(a.ttl, rr.Hdr.Ttl)
-			a.values = append(a.values, txtValue(rr))
+		if !a.mx {
+			a.addValue(txtValue(rr), rr.Hdr.Ttl)
+		}
+	case *dns.MX:
+		if host, err := canonicalName(rr.Mx); err == nil && a.mx {
+			a.addValue(fmt.Sprintf("%d %s", rr.Preference, host.FQDN()), rr.Hdr.Ttl)
 		}
 	case *dns.CNAME:
 		if a.aliasType != dnsrecord.DNAME {
@@ -150,6 +154,12 @@ func (a *answer) readRecord(name dnsrecord.Name, rr dns.RR) {
 		if int(rr.Labels) >= len(name.Labels()) {
 			a.explicit = true
 		}
+	}
+}
+
+func (a *answer) addValue(value string, ttl uint32) {
+	if a.said != saidAlias {
+		a.said, a.ttl, a.values = saidValues, max(a.ttl, ttl), append(a.values, value)
 	}
 }
 

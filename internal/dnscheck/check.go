@@ -24,7 +24,7 @@ import (
 // Target is one record set and what it should say.
 type Target struct {
 	Name dnsrecord.Name
-	// Type is dnsrecord.TXT, or dnsrecord.NS for the delegation of the zone that the name is in: then Kind and Value are
+	// Type is dnsrecord.TXT or dnsrecord.MX, or dnsrecord.NS for the delegation of the zone that the name is in: then Kind and Value are
 	// empty. Another is Unreachable for good.
 	Type dnsrecord.Type
 	// Kind says which values at the name count: Exclusive all, SPF those of "v=spf1".

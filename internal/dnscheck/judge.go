@@ -23,8 +23,9 @@ type survey struct {
 
 // node is one name as the servers of its zone answer for it.
 type node struct {
-	name dnsrecord.Name
-	zone dnsrecord.Name
+	name   dnsrecord.Name
+	rrtype uint16 // that is asked for: TXT or MX
+	zone   dnsrecord.Name
 	// failure is why nobody could be asked; "" if someone was.
 	failure string
 	// undelegated says that the name is in the root or a top-level zone, whose
@@ -201,25 +202,25 @@ func compare(t Target, values []string) (State, string) {
 	case t.Value == "" && len(values) == 0:
 		return Verified, "answers without it, as it should"
 	case t.Value == "":
-		return Differs, "still answers with " + count(len(values), what(t.Kind))
+		return Differs, "still answers with " + count(len(values), what(t))
 	case len(values) == 0:
 		return Lacking, "answers without it"
 	case has && others == 0:
 		return Verified, "answers with it"
 	case has:
-		return Conflict, "answers with it and with " + count(others, "other "+what(t.Kind)) + " beside it"
+		return Conflict, "answers with it and with " + count(others, "other "+what(t)) + " beside it"
 	case others == 1:
-		return Differs, "answers with another " + what(t.Kind)
+		return Differs, "answers with another " + what(t)
 	default:
-		return Differs, "answers with " + count(others, "other "+what(t.Kind))
+		return Differs, "answers with " + count(others, "other "+what(t))
 	}
 }
 
-func what(k dnsplan.Kind) string {
-	if k == dnsplan.SPF {
+func what(t Target) string {
+	if t.Kind == dnsplan.SPF {
 		return "SPF record"
 	}
-	return "TXT record"
+	return string(t.Type) + " record"
 }
 
 func count(n int, noun string) string {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
 
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsplan"
 	"github.com/maildomain-operator/maildomain-operator/internal/dnsrecord"
@@ -253,5 +254,36 @@ func TestDelays(t *testing.T) {
 	}
 	if lo, hi := steadyDelay(10*time.Minute, 0), steadyDelay(10*time.Minute, 0.999999); lo != 450*time.Second || hi > 750*time.Second || hi < 749*time.Second {
 		t.Errorf("steady %s to %s", lo, hi)
+	}
+}
+
+// Where MX is asked for, MX alone counts; where TXT is, TXT alone.
+func TestAnMXIsReadAsItStandsInAZoneFile(t *testing.T) {
+	target := Target{Name: "example.org", Type: dnsrecord.MX, Kind: dnsplan.Exclusive, Value: "0 ."}
+	for title, c := range map[string]struct {
+		answer []string
+		want   State
+		detail string
+	}{
+		"nothing":             {nil, Lacking, "answers without it"},
+		"a null MX":           {[]string{"example.org. 60 MX 0 ."}, Verified, "answers with it"},
+		"another MX":          {[]string{"example.org. 60 MX 10 Mail.example.org."}, Differs, "answers with another MX record"},
+		"another beside it":   {[]string{"example.org. 60 MX 0 .", "example.org. 60 MX 10 mail.example.org."}, Conflict, "answers with it and with 1 other MX record beside it"},
+		"TXT is no MX":        {[]string{`example.org. 60 TXT "0 ."`}, Lacking, "answers without it"},
+		"of a name elsewhere": {[]string{"www.example.org. 60 MX 0 ."}, Lacking, "answers without it"},
+	} {
+		m := new(dns.Msg)
+		m.SetQuestion("example.org.", dns.TypeMX)
+		m.Response, m.Authoritative, m.Answer = true, true, records(c.answer...)
+		a := readAnswer(ns(1), target.Name, "example.org", m)
+		if state, detail := (survey{}).judgeAnswer(target, target.Name, a); state != c.want || detail != c.detail {
+			t.Errorf("%s: %s, %q", title, state, detail)
+		}
+	}
+	m := new(dns.Msg)
+	m.SetQuestion("example.org.", dns.TypeTXT)
+	m.Response, m.Authoritative, m.Answer = true, true, records("example.org. 60 MX 0 .")
+	if a := readAnswer(ns(1), "example.org", "example.org", m); a.said != saidNone {
+		t.Errorf("an MX is taken for TXT: %+v", a)
 	}
 }

@@ -40,7 +40,7 @@ func (s *surveyor) resolvers(p Policy) []Server {
 // Nothing but the name itself is asked for while it is missing: every question
 // for what is not there yet plants a negative answer.
 func (s *surveyor) askRecursive(ctx context.Context, w walk, server Server, n *node, full bool) answer {
-	r, err := s.resolver.client.ask(ctx, w.budget, server.Addr, question{name: n.name, rrtype: dns.TypeTXT, recursion: true})
+	r, err := s.resolver.client.ask(ctx, w.budget, server.Addr, question{name: n.name, rrtype: n.rrtype, recursion: true})
 	if err != nil {
 		return failure(server, err)
 	}

@@ -55,15 +55,15 @@ func (s *surveyor) survey(ctx context.Context, t Target, p Policy, how effort) (
 		n, err := s.delegation(ctx, w, t.Name, p)
 		return survey{nodes: []node{n}}, err
 	}
-	if t.Type != dnsrecord.TXT {
-		out.nodes = []node{{name: t.Name, failure: fmt.Sprintf("%s records are not checked, only TXT", t.Type)}}
+	if t.Type != dnsrecord.TXT && t.Type != dnsrecord.MX {
+		out.nodes = []node{{name: t.Name, failure: fmt.Sprintf("%s records are not checked, only TXT and MX", t.Type)}}
 		return out, nil
 	}
 	next := []dnsrecord.Name{t.Name}
 	for len(next) > 0 && len(out.nodes) <= maxAliases {
 		name := next[0]
 		next = next[1:]
-		n, err := s.node(ctx, w, name, p, how)
+		n, err := s.node(ctx, w, question{name: name, rrtype: dns.StringToType[string(t.Type)]}, p, how)
 		if err != nil {
 			return survey{}, err
 		}
@@ -78,10 +78,11 @@ func (s *surveyor) survey(ctx context.Context, t Target, p Policy, how effort) (
 	return out, nil
 }
 
-// node asks for one name. An error is the end of the survey; what is wrong
+// node asks one question. An error is the end of the survey; what is wrong
 // with a zone or a server is part of the node.
-func (s *surveyor) node(ctx context.Context, w walk, name dnsrecord.Name, p Policy, how effort) (node, error) {
-	n := node{name: name}
+func (s *surveyor) node(ctx context.Context, w walk, q question, p Policy, how effort) (node, error) {
+	name := q.name
+	n := node{name: name, rrtype: q.rrtype}
 	ask := s.askAuthority
 	var servers []Server
 	switch {
@@ -176,7 +177,7 @@ func (n *node) findZone() {
 
 // askAuthority asks a server of the zone for the name.
 func (s *surveyor) askAuthority(ctx context.Context, w walk, server Server, n *node, full bool) answer {
-	r, err := s.resolver.client.ask(ctx, w.budget, server.Addr, question{name: n.name, rrtype: dns.TypeTXT})
+	r, err := s.resolver.client.ask(ctx, w.budget, server.Addr, question{name: n.name, rrtype: n.rrtype})
 	if err != nil {
 		return failure(server, err)
 	}
@@ -207,13 +208,13 @@ func (s *surveyor) detectWildcard(ctx context.Context, w walk, a *answer, n *nod
 		return
 	}
 	labels := n.name.Labels()
-	if len(labels) == 0 || labels[0] == "*" || !s.sameAt(ctx, w, a, n.name.Child(wildcardProbe), n.zone) {
+	if len(labels) == 0 || labels[0] == "*" || !s.sameAt(ctx, w, a, n.name.Child(wildcardProbe), n) {
 		return
 	}
 	// The highest one is it: asked for the wildcards between, it answers, too.
 	for above := n.name.Parent(); above.In(n.zone) && !above.IsRoot(); above = above.Parent() {
 		star := above.Child("*")
-		if !s.sameAt(ctx, w, a, star, n.zone) {
+		if !s.sameAt(ctx, w, a, star, n) {
 			return
 		}
 		a.wildcard = star
@@ -221,15 +222,15 @@ func (s *surveyor) detectWildcard(ctx context.Context, w walk, a *answer, n *nod
 }
 
 // sameAt says whether the server gives the same answer at another name.
-func (s *surveyor) sameAt(ctx context.Context, w walk, a *answer, name, zone dnsrecord.Name) bool {
+func (s *surveyor) sameAt(ctx context.Context, w walk, a *answer, name dnsrecord.Name, n *node) bool {
 	if len(name) > dnsrecord.MaxName {
 		return false
 	}
-	r, err := s.resolver.client.ask(ctx, w.budget, a.server.Addr, question{name: name, rrtype: dns.TypeTXT})
+	r, err := s.resolver.client.ask(ctx, w.budget, a.server.Addr, question{name: name, rrtype: n.rrtype})
 	if err != nil {
 		return false
 	}
-	b := readAnswer(a.server, name, zone, r)
+	b := readAnswer(a.server, name, n.zone, r)
 	return b.said == a.said && b.ttl == a.ttl && b.alias == a.alias && slices.Equal(b.values, a.values)
 }
 
