@@ -326,7 +326,7 @@ func (r *Reconciler) observeRecords(_ context.Context, seen *observation, now ti
 		if verdict, ok := r.Prober.Verdict(evidence.Target(record)); ok {
 			seen.verdicts[evidence.Target(record)] = verdict
 		}
-		if s := before(seen.domain, record); s != nil && desired.Published(*s) {
+		if s := before(seen.domain, record); s != nil && desired.Published(*s) && record.Type == dnsrecord.TXT { // an MX is short
 			seen.looks[record.Name] = seen.verdicts[evidence.Target(record)]
 		}
 	}
@@ -397,9 +397,10 @@ func before(domain *v1alpha1.MailDomain, record desired.Record) *v1alpha1.Record
 	return nil
 }
 
-// adoption: the record at a host's name may be that of another MailDomain, for the host's own domain; it is never taken.
+// adoption: the record at a host's name may be that of another MailDomain, for the host's own domain, and an MX says that
+// mail is taken; neither is ever taken over.
 func adoption(domain *v1alpha1.MailDomain, record desired.Record) dnsplan.Adoption {
-	if record.Purpose == v1alpha1.PurposeHeloSPF {
+	if record.Purpose == v1alpha1.PurposeHeloSPF || record.Purpose == v1alpha1.PurposeNullMX {
 		return dnsplan.Never
 	}
 	return dnsplan.Adoption(domain.Spec.Adoption())

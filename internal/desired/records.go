@@ -73,15 +73,24 @@ func parked(domain dnsrecord.Name, spec v1alpha1.MailDomainSpec) ([]Record, erro
 		Policy: dmarc.Reject, SubdomainPolicy: dmarc.Reject, NonexistentSubdomainPolicy: dmarc.Reject,
 		DKIMAlignment: dmarc.Strict, SPFAlignment: dmarc.Strict, AggregateReportsTo: reports,
 	}
-	return []Record{
+	records := []Record{
 		spfRecord(domain, v1alpha1.PurposeSPF, spf.Parked),
 		dmarcRecord(domain, policy),
 		{
 			Name: domain.Child("*._domainkey"), Type: dnsrecord.TXT, Kind: dnsplan.Exclusive,
 			Purpose: v1alpha1.PurposeWildcardDKIM, Value: dkim.Record{}.String(),
 		},
-	}, nil
+	}
+	if spec.Parked.NullMX {
+		records = append(records, Record{
+			Name: domain, Type: dnsrecord.MX, Kind: dnsplan.Exclusive, Purpose: v1alpha1.PurposeNullMX, Value: nullMX,
+		})
+	}
+	return records, nil
 }
+
+// nullMX says that a domain takes no mail (RFC 7505 §3). Without any MX it would take mail at its address (RFC 5321 §5.1).
+const nullMX = "0 ."
 
 func spfRecord(name dnsrecord.Name, purpose v1alpha1.RecordPurpose, value string) Record {
 	return Record{Name: name, Type: dnsrecord.TXT, Kind: dnsplan.SPF, Purpose: purpose, Value: value}

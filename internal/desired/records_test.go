@@ -59,6 +59,15 @@ func TestTheRecordsOfADomain(t *testing.T) {
 				"*._domainkey.example.org Exclusive v=DKIM1; p=",
 			},
 		},
+		"a parked domain that takes no mail either": {
+			spec: v1alpha1.MailDomainSpec{Parked: &v1alpha1.Parked{NullMX: true}},
+			want: []string{
+				"example.org SPF v=spf1 -all",
+				"_dmarc.example.org Exclusive v=DMARC1; p=reject; sp=reject; np=reject; adkim=s; aspf=s",
+				"*._domainkey.example.org Exclusive v=DKIM1; p=",
+				"example.org Exclusive 0 .",
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, faults := Records("example.org", c.spec)
@@ -126,10 +135,9 @@ func TestNoFieldIsSilentlyIgnored(t *testing.T) {
 		DKIM: &v1alpha1.DKIM{
 			SigningFormats: []v1alpha1.SigningFormat{v1alpha1.SigningFormatRspamd},
 		},
-		DMARC:  &v1alpha1.DMARC{Rollout: &v1alpha1.Rollout{ListUsers: &yes}, OwnNetworks: []v1alpha1.Network{"192.0.2.0/24"}},
-		Parked: &v1alpha1.Parked{NullMX: true},
+		DMARC: &v1alpha1.DMARC{Rollout: &v1alpha1.Rollout{ListUsers: &yes}, OwnNetworks: []v1alpha1.Network{"192.0.2.0/24"}},
 	}
-	if got := len(Unsupported(spec)); got != 4 {
+	if got := len(Unsupported(spec)); got != 3 {
 		t.Errorf("%d fields are named: %v", got, Unsupported(spec))
 	}
 	if got := Unsupported(v1alpha1.MailDomainSpec{DKIM: &v1alpha1.DKIM{}}); got != nil {

@@ -18,6 +18,5 @@ func Unsupported(spec v1alpha1.MailDomainSpec) []string {
 	}
 	note(spec.DMARC != nil && spec.DMARC.Rollout != nil, "spec.dmarc.rollout")
 	note(spec.DMARC != nil && len(spec.DMARC.OwnNetworks) > 0, "spec.dmarc.ownNetworks")
-	note(spec.Parked != nil && spec.Parked.NullMX, "spec.parked.nullMX")
 	return fields
 }

@@ -117,7 +117,7 @@ func (d *generic) MinimumTTL() uint32 { return d.module.minimumTTL }
 // Refuses says why a record is left to a person: beside records of others nothing is written through a module.
 func (d *generic) Refuses(zone dnsrecord.Name, w dnsplan.Wish, c dnsplan.Change) string {
 	beside := slices.ContainsFunc(c.Prerequisite.Values, func(v string) bool { return v != w.Value && !slices.Contains(c.Delete, v) })
-	if w.Kind == dnsplan.Exclusive && w.Name != zone && !beside {
+	if w.Kind == dnsplan.Exclusive && w.Type == dnsrecord.TXT && w.Name != zone && !beside {
 		return ""
 	}
 	what := "remove it by hand"

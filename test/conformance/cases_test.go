@@ -60,6 +60,19 @@ func refused(kind dnsplan.Kind, name, value string) func(dnsrecord.Name) []step 
 	}
 }
 
+// of has the steps with records of another type.
+func of(t dnsrecord.Type, steps func(dnsrecord.Name) []step) func(dnsrecord.Name) []step {
+	return func(domain dnsrecord.Name) []step {
+		all := steps(domain)
+		for _, s := range all {
+			for i := range s.wishes {
+				s.wishes[i].Type = t
+			}
+		}
+		return all
+	}
+}
+
 // key is a DKIM record whose public key has so many characters in base64.
 func key(characters int) string {
 	return "v=DKIM1; k=rsa; p=" + strings.Repeat("MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A", characters/32+1)[:characters]
@@ -121,5 +134,7 @@ var examples = []example{
 	{"the same as a foreign wildcard", "same", []foreign{{"*", dnsrecord.TXT, 600, none}}, lifeOf(dnsplan.Exclusive, "_dmarc", none)},
 	{"below a wildcard CNAME", "star", []foreign{{"*", dnsrecord.CNAME, 3600, "elsewhere.acme.example."}}, lifeOf(dnsplan.Exclusive, "_dmarc", none)},
 	{"a wildcard of ours", "parked", nil, lifeOf(dnsplan.Exclusive, "*._domainkey", "v=DKIM1; p=")},
+	{"a null MX", "nomail", nil, of(dnsrecord.MX, lifeOf(dnsplan.Exclusive, "", "0 ."))},
+	{"a null MX where an MX stands", "mail", []foreign{{"@", dnsrecord.MX, 3600, "10 mail.acme.example."}}, of(dnsrecord.MX, refused(dnsplan.Exclusive, "", "0 ."))},
 	{"a sub-zone of others", "cut", []foreign{{"sub", dnsrecord.NS, 3600, "ns1.elsewhere.example."}}, refused(dnsplan.Exclusive, "_dmarc.sub", none)},
 }

@@ -31,8 +31,12 @@ func fromRR(rr dns.RR) record {
 	return record{rr.String(), name, dnsrecord.Type(dns.TypeToString[rr.Header().Rrtype]), logical(rr)}
 }
 
-// logical is the value of a TXT record: its character-strings with nothing between (RFC 6376 §3.6.2.2).
+// logical is the value of a record that we may write: the character-strings of a TXT record with nothing between (RFC 6376
+// §3.6.2.2), an MX as a zone file has it.
 func logical(rr dns.RR) string {
+	if mx, ok := rr.(*dns.MX); ok {
+		return fmt.Sprintf("%d %s", mx.Preference, mx.Mx)
+	}
 	txt, ok := rr.(*dns.TXT)
 	if !ok {
 		return ""
@@ -88,6 +92,9 @@ func TestCloudflare(t *testing.T) {
 				if strings.HasPrefix(r.Content, `"`) {
 					rec.value = parsed(t, r.Content)
 				}
+				if r.Priority != nil {
+					rec.value = fmt.Sprintf("%d %s", *r.Priority, r.Content)
+				}
 				all = append(all, rec)
 			}
 			return all
@@ -121,8 +128,11 @@ func TestRoute53(t *testing.T) {
 			for _, s := range server.Sets(string(zone)) {
 				for _, v := range s.Values {
 					r := record{line: fmt.Sprintf("%s %s %d %s", s.Name, s.Type, s.TTL, v), name: dnsrecord.Name(strings.TrimSuffix(s.Name, ".")), typ: dnsrecord.Type(s.Type)}
-					if s.Type == "TXT" {
+					switch s.Type {
+					case "TXT":
 						r.value = parsed(t, toDecimal(v))
+					case "MX":
+						r.value = v
 					}
 					all = append(all, r)
 				}
@@ -151,7 +161,7 @@ func rebase(s string, base int, format string) string {
 
 func TestNameServerInTheProcess(t *testing.T) {
 	world, err := nameserver.StartWorld(t.Context(), nameserver.World{
-		Keys: []nameserver.Key{{Name: "operator", Secret: tsigSecret, Allow: func(_ string, rrtype uint16) bool { return rrtype == dns.TypeTXT }}},
+		Keys: []nameserver.Key{{Name: "operator", Secret: tsigSecret, Allow: func(_ string, rrtype uint16) bool { return rrtype == dns.TypeTXT || rrtype == dns.TypeMX }}},
 		Sites: []nameserver.Site{{
 			Zone: string(zone), Addrs: []string{"127.0.0.3"}, Records: strings.Join(zoneFile(), "\n") + "\n",
 		}},

@@ -205,3 +205,52 @@ func TestManualRecordsArePastedByAPerson(t *testing.T) {
 		t.Errorf("the marker is %q", got)
 	}
 }
+
+// A null MX is written only where nobody said who takes the domain's mail.
+func TestANullMXIsWrittenOnlyWhereNoMXStands(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "example.org", "example.net")
+	b.provider("dns")
+	if err := b.world.Zone("example.org").Remove("example.org.", dns.TypeMX); err != nil {
+		t.Fatal(err)
+	}
+	parked := func(d *v1alpha1.MailDomain) {
+		d.Spec.DKIM, d.Spec.SPF, d.Spec.DMARC, d.Spec.Parked = nil, nil, nil, &v1alpha1.Parked{NullMX: true}
+		d.Spec.DeletionPolicy, d.Spec.AdoptionPolicy = v1alpha1.DeletionDelete, v1alpha1.AdoptAlways
+	}
+	d, taken := b.domain("example.org", parked), b.domain("example.net", parked)
+	b.awaitReady(d)
+	mx := func(zone string) []string {
+		var got []string
+		for _, rr := range b.world.Zone(zone).Records(zone+".", dns.TypeMX) {
+			got = append(got, strings.TrimPrefix(rr.String(), rr.Header().String()))
+		}
+		return got
+	}
+	if got := mx("example.org"); !slices.Equal(got, []string{"0 ."}) {
+		t.Errorf("its MX is %q", got)
+	}
+	if r := record(d, v1alpha1.PurposeNullMX); r.State != v1alpha1.RecordVerified || r.Type != "MX" {
+		t.Errorf("the status says %+v", r)
+	}
+	b.await(taken, "a conflict", func() bool { return record(taken, v1alpha1.PurposeNullMX).State == v1alpha1.RecordConflict })
+	b.says(taken, v1alpha1.ConditionRecordsPublished, metav1.ConditionFalse, v1alpha1.ReasonRecordConflict, "mail.example.net")
+	b.awaitTXT("_dmarc.example.net", "v=DMARC1; p=reject; sp=reject; np=reject; adkim=s; aspf=s") // which nothing keeps from its place
+
+	if err := b.world.Zone("example.org").Remove("example.org.", dns.TypeMX); err != nil {
+		t.Fatal(err)
+	}
+	b.awaitSaid(d, "RecordDrifted", "NullMX")
+	b.until("the null MX is back", func() bool { return slices.Equal(mx("example.org"), []string{"0 ."}) })
+	b.awaitReady(d)
+	b.delete(d)
+	b.delete(taken)
+	b.awaitGone(d)
+	b.awaitGone(taken)
+	if got := mx("example.org"); len(got) != 0 {
+		t.Errorf("its MX is %q after deletion", got)
+	}
+	if got := mx("example.net"); !slices.Equal(got, []string{"10 mail.example.net."}) {
+		t.Errorf("another's MX is %q", got)
+	}
+}

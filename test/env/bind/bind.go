@@ -30,7 +30,7 @@ import (
 // TLD is the top level domain that all zones are below (RFC 6761 §6.5).
 const TLD = "example"
 
-// Keys that sign updates. OperatorKey may write TXT records, PersonKey all: it is somebody with an editor.
+// Keys that sign updates. OperatorKey may write TXT and MX records, PersonKey all: it is somebody with an editor.
 const (
 	OperatorKey = "maildomain-operator"
 	PersonKey   = "person"

@@ -67,7 +67,7 @@ func (w *World) primaryFiles(zones []Zone) map[string]string {
 		"person.key": keyClause(PersonKey, w.personSecret),
 	}
 	for _, z := range zones {
-		fmt.Fprintf(&conf, "zone %q { type primary; file \"%s.zone\"; update-policy { grant %s zonesub TXT; grant %s zonesub ANY; }; };\n",
+		fmt.Fprintf(&conf, "zone %q { type primary; file \"%s.zone\"; update-policy { grant %s zonesub TXT MX; grant %s zonesub ANY; }; };\n",
 			z.Name, z.Name, OperatorKey, PersonKey)
 		files[z.Name+".zone"] = soa(z.Name+".") + nameServers(z.Name) + "$ORIGIN " + z.Name + ".\n" + strings.Join(z.Records, "\n") + "\n"
 	}
