@@ -60,7 +60,7 @@ func (o *verifyOptions) flags(f *pflag.FlagSet) {
 const (
 	minCompare      = time.Minute
 	questionTimeout = 3 * time.Second
-	maxInFlight     = 256
+	maxInFlight     = 2048 // a message has up to 15 questions on their way at once, and an MTA takes in some hundred
 	cacheEntries    = 20_000
 	cacheOctets     = 8 << 20
 )
