@@ -27,8 +27,13 @@ const offerAll = "\x00\x00\x00\x06\x00\x00\x01\xff\x00\x1f\xff\xff"
 // knock opens a connection and says something; the connection ends with the test.
 func (r *rig) knock(tb testing.TB, say string) net.Conn {
 	tb.Helper()
+	return knock(tb, r.socket, say)
+}
+
+func knock(tb testing.TB, socket, say string) net.Conn {
+	tb.Helper()
 	var d net.Dialer
-	conn, err := d.DialContext(tb.Context(), "unix", strings.TrimPrefix(r.socket, "unix:"))
+	conn, err := d.DialContext(tb.Context(), "unix", strings.TrimPrefix(socket, "unix:"))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -299,7 +304,7 @@ func occupied() uint64 {
 }
 
 // TestTwoThousandHostileConnectionsStayWithinTheirMemory: whatever they begin
-// and do not end, all together take less than 200 MB, and honest mail passes.
+// and do not end, half of them at a verifying listener, all together take less than 200 MB, and honest mail passes.
 func TestTwoThousandHostileConnectionsStayWithinTheirMemory(t *testing.T) {
 	const limit = 200 << 20
 	hostile := 2000
@@ -309,7 +314,9 @@ func TestTwoThousandHostileConnectionsStayWithinTheirMemory(t *testing.T) {
 	r := start(t, files(t, domain(t, "example.org", key(t, "s", ed1))), func(c *Config) {
 		c.MaxConnections = hostile + 100
 		c.Log = slog.New(slog.DiscardHandler)
+		c.Verification = &Verification{Resolver: world(t), Timeout: time.Minute}
 	})
+	sockets := []string{r.socket, "unix:" + r.listen(t, RoleVerify)}
 	hello := raw('O', offerAll)
 	mail := hello + raw('M', "<a@b>\x00")
 	long := raw('L', "References\x00"+strings.Repeat("x", maxPacket-100)+"\x00")
@@ -317,8 +324,9 @@ func TestTwoThousandHostileConnectionsStayWithinTheirMemory(t *testing.T) {
 		hello,
 		mail + long[:len(long)-10], // a field that does not end
 		mail + long,                // a header that does not end
-		mail + strings.Repeat(raw('L', "To\x00"+strings.Repeat("y", 100)+"\x00"), 500),                              // as many fields as are kept
-		mail + raw('L', "From\x00 a@example.org\x00") + raw('N', "") + raw('B', strings.Repeat("z", 60000))[:59000], // a piece that does not end
+		mail + strings.Repeat(raw('L', "DKIM-Signature\x00 v=1; a=rsa-sha256; d=a.example; s=s; bh=AAAA; b="+strings.Repeat("A", 5000)+"; h=from"+strings.Repeat(":x", 900)+"\x00"), 12) + raw('N', ""), // what is judged at the end
+		mail + strings.Repeat(raw('L', "To\x00"+strings.Repeat("y", 100)+"\x00"), 500),                                                                                                                  // as many fields as are kept
+		mail + raw('L', "From\x00 a@example.org\x00") + raw('N', "") + raw('B', strings.Repeat("z", 60000))[:59000],                                                                                     // a piece that does not end
 		hello + strings.Repeat(raw('D', "M{x}\x00"+strings.Repeat("m", maxMacros-10)), 7) + raw('C', strings.Repeat("h", maxWord)+"\x00U"),
 	}
 	honest := append([]byte("To: "+strings.Repeat("friend@example.net,\r\n ", 2000)+"last@example.net\r\n"), from("a@example.org")...)
@@ -328,7 +336,7 @@ func TestTwoThousandHostileConnectionsStayWithinTheirMemory(t *testing.T) {
 	before := occupied()
 	most := before
 	for i := range hostile {
-		conn := r.knock(t, "")
+		conn := knock(t, sockets[i/len(kinds)%len(sockets)], "")
 		_, _ = conn.Write([]byte(kinds[i%len(kinds)])) // It may be closed for others.
 		if i%100 == 0 {
 			most = max(most, occupied())
