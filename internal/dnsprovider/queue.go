@@ -32,7 +32,7 @@ type Options struct {
 	Now      func() time.Time
 	// Jitter returns a number from 0 to 1 for the waits between attempts; random if nil.
 	Jitter func() float64
-	// MaxCalls is how many calls to providers run at the same time; 16 if 0.
+	// MaxCalls is how many calls to the providers of a namespace run at the same time; 16 if 0.
 	MaxCalls int
 	// Hearing is how long after Start the objects of a domain may take to tell
 	// of their records, before records that nobody knows mean that a second copy
@@ -53,7 +53,7 @@ type Options struct {
 type Queue struct {
 	opts  Options
 	owner string // hash
-	calls chan struct{}
+	calls *lanes
 	gate  *gate
 	wake  *wakeSet[Owner]
 	wg    sync.WaitGroup
@@ -108,7 +108,7 @@ func NewQueue(opts Options) *Queue {
 	q := &Queue{
 		opts:    opts,
 		owner:   dnsplan.OwnerHash(opts.OwnerID),
-		calls:   make(chan struct{}, opts.MaxCalls),
+		calls:   newLanes(opts.MaxCalls),
 		gate:    newGate(opts),
 		wake:    newWakeSet[Owner](),
 		entries: map[Owner]*entry{},

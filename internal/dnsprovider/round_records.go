@@ -231,12 +231,11 @@ var errBroken = errors.New("the driver broke off")
 // call speaks to the provider: within the number of calls at the same time, and the time for one call. The driver takes
 // turns within the rate limit.
 func (r *round) call(ctx context.Context, f func(context.Context) error) error {
-	select {
-	case r.q.calls <- struct{}{}:
-		defer func() { <-r.q.calls }()
-	case <-ctx.Done():
-		return newError(Unreachable, ctx.Err(), "cancelled while waiting for other calls")
+	leave, err := r.q.calls.enter(ctx, r.jobs[0].sub.Provider.Namespace)
+	if err != nil {
+		return err
 	}
+	defer leave()
 	ctx, cancel := context.WithTimeout(withTurns(ctx, r.account.limiter), callTimeout)
 	defer cancel()
 	return guarded(func() error { return f(ctx) })

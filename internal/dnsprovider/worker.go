@@ -139,17 +139,37 @@ func (q *Queue) take(ctx context.Context, w *worker) (b *batch, wait time.Durati
 	if isBroad {
 		limit = broad.Batch()
 	}
+	due, taken := w.due(now), map[Owner]bool{}
+	for _, e := range due[:min(len(due), limit)] {
+		e.dirty, e.running, taken[e.sub.Owner] = false, true, true
+		b.jobs = append(b.jobs, &job{sub: e.sub, want: e.want, full: e.full})
+	}
 	for _, e := range w.entries {
-		if e.dirty && !e.due.After(now) && len(b.jobs) < limit {
-			e.dirty, e.running = false, true
-			b.jobs = append(b.jobs, &job{sub: e.sub, want: e.want, full: e.full})
-		} else {
+		if !taken[e.sub.Owner] {
 			b.neighbours = append(b.neighbours, e.sub)
 		}
 	}
 	slices.SortFunc(b.jobs, func(x, y *job) int { return x.sub.Owner.compare(y.sub.Owner) })
 	q.gather(w, b)
 	return b, 0, true
+}
+
+// due are the entries that may run now; whoever waits longest comes first. Call with the lock.
+func (w *worker) due(now time.Time) []*entry {
+	var all []*entry
+	for _, e := range w.entries {
+		if e.dirty && !e.due.After(now) {
+			all = append(all, e)
+		}
+	}
+	waits := func(e *entry) time.Time {
+		if e.due.IsZero() {
+			return e.since
+		}
+		return e.due
+	}
+	slices.SortFunc(all, func(x, y *entry) int { return cmp.Or(waits(x).Compare(waits(y)), x.sub.Owner.compare(y.sub.Owner)) })
+	return all
 }
 
 // gather collects what is known of the domains of the batch. Call with the lock.
@@ -313,20 +333,24 @@ func (q *Queue) tellDomains(w *worker, r *round, now time.Time) {
 		}
 		w.domains[name] = memory{generation: d.standing.Marker.Generation, digests: d.standing.Marker.Digests}
 		for _, e := range w.entries {
-			if e.sub.Domain != name || !e.answered {
-				continue
+			if e.sub.Domain == name && e.answered {
+				q.tell(e, d.standing, now)
 			}
-			if e.result.Rival != "" && !e.running {
-				e.hurry(now)
-			}
-			if e.result.MarkerGeneration >= d.standing.Marker.Generation {
-				continue
-			}
-			told := e.result
-			told.MarkerGeneration, told.MarkerValue = d.standing.Marker.Generation, d.standing.Value()
-			q.answer(e, told)
 		}
 	}
+}
+
+// tell brings an answer up to date with a marker. Call with the lock.
+func (q *Queue) tell(e *entry, s dnsplan.Standing, now time.Time) {
+	if e.result.Rival != "" && !e.running {
+		e.hurry(now)
+	}
+	if e.result.MarkerGeneration >= s.Marker.Generation {
+		return
+	}
+	told := e.result
+	told.MarkerGeneration, told.MarkerValue = s.Marker.Generation, s.Value()
+	q.answer(e, told)
 }
 
 // sameResult compares what an owner would act upon.
