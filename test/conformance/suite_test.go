@@ -153,8 +153,11 @@ func (b *bench) want(s step, w dnsplan.Wish) dnsplan.OutcomeState {
 
 // leaves tells whether the provider leaves the record to a person.
 func (b *bench) leaves(w dnsplan.Wish) bool {
-	return b.experimental && (w.Kind == dnsplan.SPF || w.Type != dnsrecord.TXT)
+	return b.experimental && shared(w)
 }
+
+// shared tells whether records of others may stand beside the wish's.
+func shared(w dnsplan.Wish) bool { return w.Kind == dnsplan.SPF || w.Type != dnsrecord.TXT }
 
 // submit returns when the queue has an answer.
 func (b *bench) submit(t *testing.T, s dnsprovider.Submission) dnsprovider.Result {
