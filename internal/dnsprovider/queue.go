@@ -167,13 +167,12 @@ func (q *Queue) Submit(s Submission) {
 }
 
 // Recheck reads the owner's records again and repairs them, although nothing else
-// is wanted. What was answered of the records is no answer any more; what kept them all from being asked for is said until it
-// is known to be over. A retry that waits already is not hurried.
+// is wanted. What was answered before is no answer any more. A retry that waits already is not hurried.
 func (q *Queue) Recheck(o Owner) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if e, ok := q.entries[o]; ok && !e.dirty {
-		e.result.Fingerprint, e.result.Outcomes = "", nil
+		e.answered = false
 		e.hurry(q.opts.Now())
 		q.dispatch(e)
 	}

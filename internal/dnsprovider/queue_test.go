@@ -90,12 +90,48 @@ func TestDriftIsRepairedOnRecheck(t *testing.T) {
 		}
 		repaired := b.result(s.Owner).Time
 		b.queue.Recheck(s.Owner)
-		if r, _ := b.queue.Result(s.Owner); r.Fingerprint == s.Fingerprint() || r.Outcomes != nil {
-			t.Errorf("the answer from before is still one: %+v", r)
+		if _, answered := b.queue.Result(s.Owner); answered {
+			t.Error("the answer from before is still one")
 		}
 		b.wait()
 		if o := b.result(s.Owner).Outcomes[0]; o.Changed || !o.ChangedTime.Equal(repaired) {
 			t.Errorf("a later answer forgets the repair: %+v", o)
+		}
+	})
+}
+
+// Whoever is asked again after a conflict, before the owner has heard of it, leaves alone what is left.
+func TestWhatIsLeftOfAConflictIsNotReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		zone := newFakeZone()
+		b := start(t, zone, "us")
+		wish := txt("example.org", "v=spf1 mx ~all")
+		wish.Kind = dnsplan.SPF
+		s := submission("a", wish)
+		b.queue.Submit(s)
+		b.wait()
+		s = remember(s, b.result(s.Owner))
+		s.Wishes[0].Ours = []string{"v=spf1 mx ~all"}
+		b.queue.Submit(s)
+		b.wait()
+		zone.put("example.org", "v=spf1 mx ~all", "v=spf1 -all")
+		b.queue.Recheck(s.Owner)
+		b.wait()
+		zone.put("example.org", "v=spf1 -all")
+		b.queue.Recheck(s.Owner)
+		b.queue.Submit(s)
+		b.wait()
+		if got := b.states(s.Owner); !slices.Equal(got, []dnsplan.OutcomeState{dnsplan.Conflict}) || !slices.Equal(zone.values("example.org"), []string{"v=spf1 -all"}) {
+			t.Fatalf("%v, and %q stands there", got, zone.values("example.org"))
+		}
+		zone.put("example.org", "v=spf1 mx ~all")
+		b.queue.Recheck(s.Owner)
+		b.wait()
+		zone.put("example.org", "v=spf1 a ~all")
+		b.queue.Recheck(s.Owner)
+		b.wait()
+		if got := zone.values("example.org"); !slices.Equal(got, []string{"v=spf1 mx ~all"}) {
+			t.Errorf("ours stood alone again, and is not repaired: %q", got)
 		}
 	})
 }
@@ -432,11 +468,9 @@ func TestARivalThatIsNoneAnyMoreIsTakenBack(t *testing.T) {
 		key, domain := submission("key", txt("m1._domainkey.example.org", "p=1")), submission("domain", txt("_dmarc.example.org", "ours"))
 		us.queue.Submit(key)
 		us.wait()
-		us.queue.Recheck(key.Owner)
 		if us.result(key.Owner).Rival == "" {
 			t.Fatal("no rival")
 		}
-		us.wait()
 		domain.TakeOver = "them"
 		us.queue.Submit(domain)
 		us.wait()

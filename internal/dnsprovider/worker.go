@@ -142,7 +142,7 @@ func (q *Queue) take(ctx context.Context, w *worker) (b *batch, wait time.Durati
 	due, taken := w.due(now), map[Owner]bool{}
 	for _, e := range due[:min(len(due), limit)] {
 		e.dirty, e.running, taken[e.sub.Owner] = false, true, true
-		b.jobs = append(b.jobs, &job{sub: e.sub, want: e.want, full: e.full})
+		b.jobs = append(b.jobs, &job{sub: e.wanted(), want: e.want, full: e.full})
 	}
 	for _, e := range w.entries {
 		if !taken[e.sub.Owner] {
@@ -251,6 +251,9 @@ type deed struct {
 	time     time.Time
 	from     []string
 	replaced string
+	// contested: somebody else's record stood there when it was looked at last. What is left of the two is not ours to
+	// replace, whatever a status says that has not heard of it yet.
+	contested bool
 }
 
 // remember adds to each outcome what was done for the same wish before: by an earlier run whose answer the owner may never
@@ -270,6 +273,7 @@ func (e *entry) remember(wishes []dnsplan.Wish, outcomes []dnsplan.Outcome, now 
 		if o.Changed {
 			last.time, last.from = now, o.Found
 		}
+		last.contested = o.State == dnsplan.Conflict || last.contested && o.State != dnsplan.InPlace
 		o.Replaced = ""
 		if o.Changed || o.State == dnsplan.InPlace {
 			o.ChangedTime, o.ChangedFrom, o.Replaced = last.time, last.from, last.replaced
@@ -278,6 +282,18 @@ func (e *entry) remember(wishes []dnsplan.Wish, outcomes []dnsplan.Outcome, now 
 	}
 	e.deeds = deeds
 	return outcomes
+}
+
+// wanted is the submission as it may be carried out: nothing is ours any more where others' records stood beside it.
+func (e *entry) wanted() Submission {
+	s := e.sub
+	s.Wishes = slices.Clone(s.Wishes)
+	for i, w := range s.Wishes {
+		if last := e.deeds[w.Key()]; w.Value != "" && last.value == w.Value && last.contested {
+			s.Wishes[i].Ours = nil
+		}
+	}
+	return s
 }
 
 // plan decides whether and when the entry runs again. Call with the lock.
