@@ -198,6 +198,11 @@ func (r *Resolver) fly(ctx context.Context, q question, f *flight) answer {
 		r.mu.Unlock()
 		close(f.done)
 	}()
+	if a, found := r.cache.get(q, r.cfg.Now()); found { // another flight has landed since we looked
+		r.hits.Add(1)
+		f.answer = a
+		return f.answer
+	}
 	select {
 	case <-ctx.Done():
 		f.answer = answer{err: ctx.Err()}
