@@ -6,7 +6,6 @@ package milter
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -69,10 +68,7 @@ func TestHostileConnectionsEndAloneAndOthersGoOn(t *testing.T) {
 		"a quit before the negotiation":                raw('Q', ""),
 	} {
 		t.Run(name, func(t *testing.T) {
-			conn := r.knock(t, say)
-			if _, err := io.Copy(io.Discard, conn); err != nil {
-				t.Errorf("the end of the connection: %v", err)
-			}
+			mustEnd(t, r.knock(t, say))
 			if reply, out := r.send(t, miltertest.Message{Raw: from("a@example.org")}); !reply.Accepted || len(verdicts(t, out, nil)) != 1 {
 				t.Errorf("the next message: %+v", reply)
 			}
@@ -104,9 +100,7 @@ func TestSilentAndSlowPeersEndByTheirTimeouts(t *testing.T) {
 					c.PacketTimeout = 50 * time.Millisecond // The answer to the negotiation has to pass.
 				}
 			})
-			if _, err := io.Copy(io.Discard, r.knock(t, tt.say)); err != nil {
-				t.Errorf("the end of the connection: %v", err)
-			}
+			mustEnd(t, r.knock(t, tt.say))
 		})
 	}
 }
@@ -218,9 +212,7 @@ func TestShutdownFinishesTheMessageOnItsWay(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- r.Shutdown(context.Background()) }()
-	if _, err := io.Copy(io.Discard, idle); err != nil {
-		t.Errorf("the idle connection: %v", err)
-	}
+	mustEnd(t, idle)
 	if !strings.Contains(r.Ready(1), "shutting down") {
 		t.Errorf("ready: %q", r.Ready(1))
 	}

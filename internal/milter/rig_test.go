@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -265,4 +266,13 @@ func addr(tb testing.TB, s string) netip.Addr {
 func closed(conn io.Reader) bool {
 	_, err := conn.Read(make([]byte, 1))
 	return err != nil
+}
+
+// mustEnd reads a connection to its end, whatever was said on it. The end of a socket that still holds octets which nobody
+// read is a reset (unix(7)), and which octets were read depends on who runs first.
+func mustEnd(t *testing.T, conn io.Reader) {
+	t.Helper()
+	if _, err := io.Copy(io.Discard, conn); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the end of the connection: %v", err)
+	}
 }
