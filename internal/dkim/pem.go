@@ -41,18 +41,22 @@ func (k KeyPair) PEM() ([]byte, error) {
 //
 // Text around the one private key, and its public half, are passed over. An error says what the file holds instead
 // and what to do, and never repeats a piece of it.
+//
+// A file that was read before costs next to nothing as long as somebody holds what came of it.
 func ParsePEM(data []byte) (KeyPair, error) {
-	pair, err := parsePEM(data)
-	if err != nil {
-		return KeyPair{}, fmt.Errorf("private key: %w", err)
+	if len(data) > MaxPEM {
+		return KeyPair{}, fmt.Errorf("private key: is longer than %d octets: this is no DKIM key", MaxPEM)
 	}
-	return pair, nil
+	return inUse.read(data, func() (KeyPair, error) {
+		pair, err := parsePEM(data)
+		if err != nil {
+			return KeyPair{}, fmt.Errorf("private key: %w", err)
+		}
+		return pair, nil
+	})
 }
 
 func parsePEM(data []byte) (KeyPair, error) {
-	if len(data) > MaxPEM {
-		return KeyPair{}, fmt.Errorf("is longer than %d octets: this is no DKIM key", MaxPEM)
-	}
 	block, err := privateBlock(data)
 	if err != nil {
 		return KeyPair{}, err

@@ -70,7 +70,8 @@ var transitions = []transition{
 	{"a key moves alone", "a key comes alone", func(w *world) { w.keyMoves(abroad) }, aWhile, all(phases("Standby"), equal(abroad, home))},
 }
 
-// pool is a few RSA keys of each size; no two of a run that stand at the same time are alike.
+// pool is a few RSA keys of each size; no two of a run that stand at the same time are alike. They come from their files, so
+// that whoever reads those need not find out once more whether their numbers belong together.
 var pool = sync.OnceValue(func() map[int][]dkim.KeyPair {
 	pairs := map[int][]dkim.KeyPair{2048: make([]dkim.KeyPair, 12), 3072: make([]dkim.KeyPair, 4)}
 	var all sync.WaitGroup
@@ -79,7 +80,9 @@ var pool = sync.OnceValue(func() map[int][]dkim.KeyPair {
 			all.Go(func() {
 				ctx, cancel := background()
 				defer cancel()
-				of[i], _ = dkim.Generate(ctx, dkim.RSA, bits) // it fails only if ctx ends
+				made, _ := dkim.Generate(ctx, dkim.RSA, bits) // it fails only if ctx ends
+				text, _ := made.PEM()
+				of[i], _ = dkim.ParsePEM(text)
 			})
 		}
 	}
