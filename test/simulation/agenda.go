@@ -66,6 +66,7 @@ type alarm struct {
 	agenda *agenda
 	ring   func()
 	set    []time.Time
+	again  time.Time // see requeue; zero when there is nothing to wait for
 }
 
 func (a *alarm) at(t time.Time) {
@@ -84,3 +85,19 @@ func (a *alarm) at(t time.Time) {
 }
 
 func (a *alarm) in(d time.Duration) { a.at(a.agenda.now.Add(d)) }
+
+// requeue does what a queue of requests does with one that shall come again: it holds each once, for the earliest moment
+// that was asked for. Were each answer to have one of its own, there would be one more chain of them with each wake.
+func (a *alarm) requeue(d time.Duration) {
+	t := a.agenda.now.Add(d + time.Second - 1).Truncate(time.Second)
+	if !a.again.IsZero() && !t.Before(a.again) {
+		return
+	}
+	a.again = t
+	a.agenda.at(t, func() {
+		if t.Equal(a.again) {
+			a.again = time.Time{}
+			a.ring()
+		}
+	})
+}

@@ -186,8 +186,8 @@ func (p *process) again(a *alarm, result ctrl.Result, err error) {
 	switch {
 	case p.down(): // everything is looked at when it comes up again
 	case err != nil:
-		a.in(time.Second + time.Duration(p.rng.Int64N(int64(10*time.Second))))
+		a.requeue(time.Second + time.Duration(p.rng.Int64N(int64(10*time.Second))))
 	case result.RequeueAfter > 0:
-		a.in(result.RequeueAfter)
+		a.requeue(result.RequeueAfter)
 	}
 }
