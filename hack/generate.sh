@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # generate.sh: writes everything that is derived from the Go sources: deep copies, CRDs, the operator's RBAC rules, and
-# the chart's copies of these and of the alerts. Run through `make generate`, which has controller-gen built.
+# the chart's copies of these, of the alerts and of the dashboard, and what the chart says of its values. Run through
+# `make generate`, which has controller-gen built.
 set -euo pipefail
 # shellcheck source=hack/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -25,3 +26,5 @@ rm -f $chart/files/crds/*.yaml
 cp config/crd/bases/*.yaml $chart/files/crds/
 cp config/rbac/role.yaml $chart/files/role.yaml
 cp config/prometheus/rules.yaml $chart/files/rules.yaml
+cp config/grafana/maildomains.json $chart/files/maildomains.json
+go run ./hack/chartvalues $chart

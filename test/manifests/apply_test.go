@@ -54,10 +54,12 @@ func TestTheAPIServerTakesEveryObject(t *testing.T) {
 		"config/crd":        kustomize(t, "crd"),
 		"config/default":    kustomize(t, "default"),
 		"config/namespaced": kustomize(t, "namespaced"),
-		"the chart":         mustHelm(t),
+		"config/grafana":    kustomize(t, "grafana"),
+		"the chart":         mustHelm(t, "networkPolicy.enabled=true", "metrics.dashboard.enabled=true"),
 		"the chart for two namespaces": mustHelm(t, "watchNamespaces={team-a,team-b}", "replicas=2", "metrics.enabled=false",
 			"image.digest=sha256:"+strings.Repeat("a", 64), "podAnnotations.a=b", "podLabels.a=b", "nodeSelector.a=b", "revocationGrace=10m",
 			"providerEndpointAllow={ns1.example.org}", "dnsRoots={192.0.2.1:53}", "serviceAccount.annotations.a=b",
+			"networkPolicy.enabled=true", "networkPolicy.egressPorts={8081}",
 			"tolerations[0].operator=Exists", "extraEnv[0].name=AWS_REGION", "extraEnv[0].value=eu-west-1", "imagePullSecrets[0].name=a"),
 	} {
 		t.Run(name, func(t *testing.T) {

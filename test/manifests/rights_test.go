@@ -4,6 +4,7 @@
 package manifests
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -29,25 +30,27 @@ func rights(rules []rbacv1.PolicyRule) []string {
 	return slices.Compact(out)
 }
 
-func TestBothWaysToInstallGiveTheGeneratedRights(t *testing.T) {
+// generatedRights are those that `make generate` wrote: wherever it watches, and in its own namespace.
+func generatedRights(t *testing.T) (everywhere, home []string) {
+	t.Helper()
 	generated := file(t, "config/rbac/role.yaml")
-	everywhere := rights(one[rbacv1.ClusterRole](t, generated, "ClusterRole").Rules)
-	home := rights(one[rbacv1.Role](t, generated, "Role").Rules)
+	return rights(one[rbacv1.ClusterRole](t, generated, "ClusterRole").Rules), rights(one[rbacv1.Role](t, generated, "Role").Rules)
+}
 
+func TestBothWaysToInstallGiveTheGeneratedRights(t *testing.T) {
+	everywhere, home := generatedRights(t)
 	for name, c := range map[string]struct {
-		objects     []unstructured.Unstructured
-		clusterRole string
+		objects            []unstructured.Unstructured
+		clusterRole, local string
 	}{
-		"config/default":              {kustomize(t, "default"), "maildomain-operator"},
-		"config/namespaced":           {kustomize(t, "namespaced"), "maildomain-operator"},
-		"the chart":                   {mustHelm(t), "maildomain-system-maildomain-operator"},
-		"the chart for one namespace": {mustHelm(t, "watchNamespaces={team-a}"), "maildomain-system-maildomain-operator"},
+		"config/default": {kustomize(t, "default"), "maildomain-operator", "maildomain-operator"},
+		"the chart":      {mustHelm(t), "maildomain-system-maildomain-operator", "maildomain-operator"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(everywhere, rights(one[rbacv1.ClusterRole](t, c.objects, "ClusterRole/"+c.clusterRole).Rules)); diff != "" {
 				t.Error("where it watches: generated (-), installed (+):\n" + diff)
 			}
-			if diff := cmp.Diff(home, rights(one[rbacv1.Role](t, c.objects, "Role").Rules)); diff != "" {
+			if diff := cmp.Diff(home, rights(one[rbacv1.Role](t, c.objects, "Role/"+c.local).Rules)); diff != "" {
 				t.Error("in its own namespace: generated (-), installed (+):\n" + diff)
 			}
 		})
@@ -67,30 +70,51 @@ func TestNothingButALeaseMayBeReplacedAndNoRightIsAWildcard(t *testing.T) {
 	}
 }
 
+// What is bound in a namespace that is watched alone are the rights for that namespace: nothing of the cluster.
 func TestAnOperatorOfSomeNamespacesHasNoRightsElsewhere(t *testing.T) {
+	everywhere, home := generatedRights(t)
+	ofTheCluster := regexp.MustCompile(`/(namespaces|clusterdnsproviders(/status)?)$`)
+	watched := slices.DeleteFunc(slices.Clone(everywhere), ofTheCluster.MatchString)
+	if len(watched) == len(everywhere) {
+		t.Fatal("nothing of the cluster is among the generated rights: this test proves nothing")
+	}
 	for name, c := range map[string]struct {
 		objects []unstructured.Unstructured
+		role    string
 		watched []string
 	}{
-		"config/namespaced": {kustomize(t, "namespaced"), []string{operatorNamespace}},
-		"the chart":         {mustHelm(t, "watchNamespaces={team-a,team-b}"), []string{"team-a", "team-b"}},
+		"config/namespaced": {kustomize(t, "namespaced"), "maildomain-operator-watched", []string{operatorNamespace}},
+		"the chart":         {mustHelm(t, "watchNamespaces={team-a,team-b}"), "maildomain-system-maildomain-operator", []string{"team-a", "team-b"}},
+		"the chart beside its domains": {
+			mustHelm(t, "watchNamespaces={"+operatorNamespace+"}"), "maildomain-system-maildomain-operator", []string{operatorNamespace},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, b := range pick(c.objects, "ClusterRoleBinding") {
-				t.Errorf("ClusterRoleBinding %s gives it rights everywhere", b.GetName())
+			for _, o := range append(pick(c.objects, "ClusterRole"), pick(c.objects, "ClusterRoleBinding")...) {
+				t.Errorf("%s %s reaches beyond the namespaces", o.GetKind(), o.GetName())
 			}
-			var bound []string
-			for _, b := range pick(c.objects, "RoleBinding") {
-				if kind, _, _ := unstructured.NestedString(b.Object, "roleRef", "kind"); kind == "ClusterRole" {
-					bound = append(bound, b.GetNamespace())
-				}
+			want := map[string][]string{operatorNamespace + "/maildomain-operator": home}
+			for _, namespace := range c.watched {
+				want[namespace+"/"+c.role] = watched
 			}
-			slices.Sort(bound)
-			if diff := cmp.Diff(c.watched, bound); diff != "" {
-				t.Error("watched (-), bound (+):\n" + diff)
+			if diff := cmp.Diff(want, granted(t, c.objects)); diff != "" {
+				t.Error("want (-), granted (+):\n" + diff)
 			}
 		})
 	}
+}
+
+// granted are the rights of each RoleBinding, by namespace and name of the Role that it binds.
+func granted(t *testing.T, objects []unstructured.Unstructured) map[string][]string {
+	t.Helper()
+	out := map[string][]string{}
+	for _, b := range pick(objects, "RoleBinding") {
+		kind, _, _ := unstructured.NestedString(b.Object, "roleRef", "kind")
+		name, _, _ := unstructured.NestedString(b.Object, "roleRef", "name")
+		here := slices.DeleteFunc(slices.Clone(objects), func(o unstructured.Unstructured) bool { return o.GetNamespace() != b.GetNamespace() })
+		out[b.GetNamespace()+"/"+name] = rights(one[rbacv1.Role](t, here, kind+"/"+name).Rules)
+	}
+	return out
 }
 
 func TestEveryBindingIsForTheAccountOfThePod(t *testing.T) {

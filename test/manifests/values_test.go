@@ -44,6 +44,9 @@ func TestAMisspeltValueIsRefused(t *testing.T) {
 		"rbac.creat=false":               "'creat' not allowed",
 		"imagePullSecrets[0].nam=a":      "/imagePullSecrets/0",
 		"providerEndpointAllow=10.0.0.1": "/providerEndpointAllow",
+		"networkPolicy.egressPorts={0}":  "/networkPolicy/egressPorts/0",
+		"metrics.dashboard.enable=true":  "'enable' not allowed",
+		"podDisruptionBudget.enabled=2":  "/podDisruptionBudget/enabled",
 	} {
 		if _, err := helm(t, "ownerID=a", set); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("--set %s: Helm said %v, want a refusal with %s", set, err, want)
@@ -163,7 +166,7 @@ func TestTheChartCarriesTheAlerts(t *testing.T) {
 	if got.GetLabels()["release"] != "prometheus" {
 		t.Errorf("metrics.labels did not reach the PrometheusRule: %v", got.GetLabels())
 	}
-	for _, kind := range []string{"PrometheusRule", "PodMonitor"} {
+	for _, kind := range []string{"PrometheusRule", "PodMonitor", "ServiceMonitor"} {
 		if len(pick(mustHelm(t), kind)) > 0 {
 			t.Errorf("without being asked for, the chart has a %s: where its kind is not installed, nothing can be", kind)
 		}

@@ -6,6 +6,7 @@
 package monitoring
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,5 +78,36 @@ func TestAlertsFireWhenTheyShouldAndOnlyThen(t *testing.T) {
 		if out, err := promtool(t, changed, "test", "rules", "rules_test.yaml"); err == nil {
 			t.Errorf("with %q in place of %q every test passes:\n%s", to, from, out)
 		}
+	}
+}
+
+// Every expression of the dashboard becomes a recording rule, with Grafana's variables filled in, so that promtool reads it.
+func TestPrometheusTakesTheQuestionsOfTheDashboard(t *testing.T) {
+	filled := strings.NewReplacer("$__rate_interval", "5m", "$namespace", "team-a", "$domain", ".*")
+	type record struct {
+		Record string `json:"record"`
+		Expr   string `json:"expr"`
+	}
+	var records []record
+	for _, p := range dashboard(t) {
+		for i, target := range p.Targets {
+			records = append(records, record{fmt.Sprintf("panel_%d_%d", p.ID, i), filled.Replace(target.Expr)})
+		}
+	}
+	questions := func(records []record) func(string) string {
+		return func(string) string {
+			text, err := yaml.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": records}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(text)
+		}
+	}
+	if out, err := promtool(t, questions(records), "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"); err != nil {
+		t.Errorf("promtool: %v\n%s", err, out)
+	}
+	records[0].Expr += " or"
+	if out, err := promtool(t, questions(records), "check", "rules", "rules.yaml"); err == nil {
+		t.Errorf("half an expression was taken: the check above proves nothing\n%s", out)
 	}
 }

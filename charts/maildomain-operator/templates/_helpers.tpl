@@ -37,3 +37,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if eq $role.kind $.kind }}{{ toYaml $role.rules }}{{ end }}
 {{- end }}
 {{- end }}
+
+{{/* The rules for a namespace that is watched alone: without what exists only for the whole cluster. */}}
+{{- define "maildomain-operator.rulesOfNamespace" -}}
+{{- range $rule := (include "maildomain-operator.rules" (dict "Files" .Files "kind" "ClusterRole") | fromYamlArray) }}
+{{- with without $rule.resources "namespaces" "clusterdnsproviders" "clusterdnsproviders/status" }}
+{{- list (set (deepCopy $rule) "resources" .) | toYaml }}
+{{ end }}
+{{- end }}
+{{- end }}
