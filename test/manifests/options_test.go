@@ -232,3 +232,17 @@ func TestThePodsAreRunAsAskedFor(t *testing.T) {
 		}
 	}
 }
+
+// config/argocd is applied to a ConfigMap that is somebody else's: it must hold one entry for each kind, and nothing besides.
+func TestArgoCDLearnsTheHealthOfEveryKind(t *testing.T) {
+	var want []string
+	for _, crd := range pick(kustomize(t, "crd"), "CustomResourceDefinition") {
+		kind, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "kind")
+		want = append(want, "resource.customizations.health.maildomain.dev_"+kind)
+	}
+	entries := one[corev1.ConfigMap](t, kustomize(t, "argocd"), "ConfigMap/argocd-cm").Data
+	slices.Sort(want)
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(entries))); diff != "" {
+		t.Error("kinds (-), entries (+):\n" + diff)
+	}
+}
