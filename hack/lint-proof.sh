@@ -51,12 +51,12 @@ clean() {
 }
 
 # --- stubs, so that the imports below exist
-for dir in api/v1alpha1 controllers/{maildomain,dkimkey,dnsprovider,internal/place} internal/{dnsrecord,dkim,spf,dmarc,dnsplan,rotation,desired,readiness,grant,keysecret,dnsprovider,dnscheck,claim,keydir,mailauth,milter,rsasign} test/gen cmd/manager; do
+for dir in api/v1alpha1 controllers/{maildomain,dkimkey,dnsprovider,internal/place} internal/{dnsrecord,dkim,spf,dmarc,dmarcreport,insight,dnsplan,rotation,desired,readiness,grant,keysecret,dnsprovider,dnscheck,claim,keydir,mailauth,milter,rsasign} test/gen cmd/manager; do
   put "$dir/doc.go" </dev/null
 done
 
 # --- import rules, one violation for each that docs/architecture.md draws
-for dir in dnsrecord dkim spf dmarc; do
+for dir in dnsrecord dkim spf dmarc dmarcreport insight; do
   forbidden net/http internal/$dir
   forbidden net internal/$dir
   forbidden os internal/$dir

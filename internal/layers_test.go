@@ -42,6 +42,9 @@ var bands = []band{
 		mayUse:   []string{"internal/dnsrecord"},
 		never:    slices.Concat(kubernetes, network, libraries),
 	},
+	// Reading reports needs MIME and charsets. It is none of the words formats and decisions, so that manager and milter never carry those.
+	{packages: []string{"internal/dmarcreport"}, never: slices.Concat(kubernetes, network, libraries)},
+	{packages: []string{"internal/insight"}, mayUse: []string{"internal/dmarcreport"}, never: slices.Concat(kubernetes, network, libraries)},
 	{packages: []string{"internal/dnsrecord/recordtest"}, mayUse: []string{"internal/dnsrecord"}, never: slices.Concat(kubernetes, network, libraries)},
 	{packages: []string{"api/..."}, never: slices.Concat(clients, libraries, []string{"k8s.io/api/"})},
 
