@@ -150,7 +150,7 @@ func FuzzVerifyingSession(f *testing.F) {
 	f.Fuzz(func(t *testing.T, say []byte, record string) {
 		cfg := r.cfg
 		cfg.Verification = &Verification{Resolver: oneText(record), Timeout: time.Minute, Actions: actions}
-		said := r.converse(t, verifier{cfg}, say)
+		said := r.converse(t, newVerifier(cfg), say)
 		p := newPacketReader(bytes.NewReader(said), &windows{})
 		for reply := ""; ; {
 			code, data, err := whole(p)

@@ -58,7 +58,7 @@ type Server struct {
 func NewServer(cfg Config) *Server {
 	handlers := map[Role]handler{RoleSign: newSigner(cfg)}
 	if cfg.Verification != nil {
-		handlers[RoleVerify] = verifier{cfg}
+		handlers[RoleVerify] = newVerifier(cfg)
 	}
 	return &Server{
 		cfg: cfg, handlers: handlers,

@@ -27,8 +27,17 @@ type Verification struct {
 	Actions map[Finding]Action
 }
 
+// maxVerdicts bounds how many messages ask the DNS at a time; each has up to a dozen questions on their way, and each of
+// them a socket and a stack. One more waits within its own Timeout, by which those before it have ended.
+const maxVerdicts = 256
+
 // verifier is the handler of RoleVerify.
-type verifier struct{ cfg Config }
+type verifier struct {
+	cfg   Config
+	turns chan struct{} // one for each verdict that is being made
+}
+
+func newVerifier(cfg Config) verifier { return verifier{cfg, make(chan struct{}, maxVerdicts)} }
 
 // terms of verifying: it adds a field and removes forged ones; who receives the message does not matter to it.
 func (r verifier) terms() terms {
@@ -83,11 +92,18 @@ func (m *incoming) end(ctx context.Context, queueID string) verdict {
 	start := cfg.Now()
 	limit, cancel := context.WithTimeout(ctx, cfg.Verification.Timeout)
 	defer cancel()
-	v := m.judgement.Verdict(limit, cfg.Verification.Resolver, start)
+	v := m.verifier.verdict(limit, m.judgement, start)
 	r := rule(cfg.Verification.Actions, v)
 	cfg.Metrics.judged(r, v, len(m.forged), cfg.Now().Sub(start))
 	m.log(ctx, queueID, r, v)
 	return m.answer(r, v)
+}
+
+// verdict judges a message when its turn comes. A message that waited until its time was over is judged without the DNS.
+func (r verifier) verdict(ctx context.Context, j *mailauth.Judgement, now time.Time) mailauth.Verdict {
+	r.turns <- struct{}{}
+	defer func() { <-r.turns }()
+	return j.Verdict(ctx, r.cfg.Verification.Resolver, now)
 }
 
 // answer is what the MTA is told. Forged fields go first, the lowest before those above it, so that none changes its number.
