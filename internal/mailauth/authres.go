@@ -142,21 +142,32 @@ func CheckAuthservID(id string) error {
 // ClaimsToBe tells whether the value of an Authentication-Results field says that it comes from authservID, so that it
 // has to be removed where it came from outside (RFC 8601 §5).
 //
-// The name may stand behind comments and folds, be quoted and in any case. A field that cannot be read but holds the
-// name counts, too: another reader may be more lenient.
+// The name may stand behind comments and folds, be quoted, in any case and in letters that IDNA maps to it (RFC 8616 §4).
+// A field that cannot be read but holds the name counts, too: another reader may be more lenient, and take a no-break
+// space for one, say.
 func ClaimsToBe(value, authservID string) bool {
-	id, ok := authservIDOf(value)
-	if ok {
-		return strings.EqualFold(strings.TrimSuffix(id, "."), authservID)
+	if id, ok := authservIDOf(value); ok {
+		id = strings.TrimSuffix(id, ".")
+		if strings.EqualFold(id, authservID) {
+			return true
+		}
+		if strings.IndexFunc(id, isBeyondASCII) < 0 {
+			return false
+		}
+		if name, err := dnsrecord.ParseDomain(id); err == nil {
+			return string(name) == authservID
+		}
 	}
 	squeezed := strings.Map(func(r rune) rune {
-		if r <= ' ' || r == '"' || r == '\\' {
+		if r <= ' ' || r == '"' || r == '\\' || isBeyondASCII(r) {
 			return -1
 		}
 		return r
 	}, strings.ToLower(value))
 	return strings.Contains(squeezed, strings.ToLower(authservID))
 }
+
+func isBeyondASCII(r rune) bool { return r > '~' }
 
 // authservIDOf reads [CFWS] authserv-id [CFWS version] [CFWS] and a ";" or the end (RFC 8601 §2.2).
 func authservIDOf(value string) (string, bool) {

@@ -36,9 +36,17 @@ func TestFieldsThatClaimToBeOurs(t *testing.T) {
 		" =?utf-8?q?mx.example.net?=; dkim=pass",
 		"; mx.example.net; dkim=pass",
 		"mx.exa\\mple.net; none",
+		// White space and letters that are none in ASCII, and that a reader may drop or map.
+		"\u00a0mx.example.net; dkim=pass", "\u2003mx.example.net\u00a0; dkim=pass", "mx.exa\u200bmple.net; dkim=pass", "\uff4dx.example.net; dkim=pass",
+		"\xffmx.example.net; dkim=pass", "\x7fmx.example.net; dkim=pass",
 	}
 	for _, value := range ours {
 		if !ClaimsToBe(value, "mx.example.net") {
+			t.Errorf("%q is left", value)
+		}
+	}
+	for _, value := range []string{"\u00a0xn--bcher-kva.example; none", "bücher.example; none", "BÜCHER.example.; none", `"bücher.example"; none`} {
+		if !ClaimsToBe(value, "xn--bcher-kva.example") {
 			t.Errorf("%q is left", value)
 		}
 	}
@@ -56,6 +64,7 @@ func TestFieldsThatClaimToBeOurs(t *testing.T) {
 		" other.example; spf=pass (mx.example.net) smtp.mailfrom=mx.example.net",
 		` other.example; x="; mx.example.net"`,
 		" spf=pass smtp.mailfrom=example.org; dkim=none", // Microsoft writes none at all
+		" bücher.example; none", " mx.exämple.net; none",
 		"", " ", "(", `"`,
 	}
 	for _, value := range others {
