@@ -40,17 +40,8 @@ func (s *server) count(question string) int {
 // serve answers with what handle writes into the reply; false: not at all.
 func serve(tb testing.TB, handle func(network string, q dns.Question, m *dns.Msg) bool) *server {
 	tb.Helper()
-	s := &server{asked: map[string]int{}}
-	var lc net.ListenConfig
-	packets, err := lc.ListenPacket(tb.Context(), "udp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	s.addr = netip.MustParseAddrPort(packets.LocalAddr().String())
-	stream, err := lc.Listen(tb.Context(), "tcp", s.addr.String())
-	if err != nil {
-		tb.Fatal(err)
-	}
+	packets, stream := listenBoth(tb)
+	s := &server{addr: netip.MustParseAddrPort(packets.LocalAddr().String()), asked: map[string]int{}}
 	for network, server := range map[string]*dns.Server{"udp": {PacketConn: packets}, "tcp": {Listener: stream}} {
 		server.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
 			q := query.Question[0]
@@ -81,6 +72,26 @@ func serve(tb testing.TB, handle func(network string, q dns.Question, m *dns.Msg
 		})
 	}
 	return s
+}
+
+// listenBoth finds a port that is free for UDP and TCP.
+func listenBoth(tb testing.TB) (net.PacketConn, net.Listener) {
+	tb.Helper()
+	var lc net.ListenConfig
+	var err error
+	for range 64 {
+		packets, udpErr := lc.ListenPacket(tb.Context(), "udp", "127.0.0.1:0")
+		if udpErr != nil {
+			tb.Fatal(udpErr)
+		}
+		var stream net.Listener
+		if stream, err = lc.Listen(tb.Context(), "tcp", packets.LocalAddr().String()); err == nil {
+			return packets, stream
+		}
+		_ = packets.Close() // Somebody has that port for TCP.
+	}
+	tb.Fatal(err)
+	return nil, nil
 }
 
 // holding answers from records as in a zone file; TTLs are given there.
